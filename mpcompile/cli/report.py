@@ -26,7 +26,8 @@ def report(
 ) -> None:
     """Show a run as one HTML page.
 
-    It has verdicts, curves, the likelihood of each held-out example beside a baseline, samples and receptive fields.
+    It has verdicts, curves, metrics of targets, the likelihood of each held-out example beside a baseline, samples and
+    receptive fields.
     """
     target = output if output is not None else run.with_name(f"{run.resolve().name}.html")
     if target.suffix.lower() not in (".html", ".htm"):
@@ -36,7 +37,7 @@ def report(
         from mpcompile import api
         from mpcompile.backend import find_backend
         from mpcompile.report.run_page import page
-        from mpcompile.runner import sampling
+        from mpcompile.runner import sampling, told
         from mpcompile.runner.resume import reached
         from mpcompile.runner.summary import summarise
 
@@ -62,6 +63,7 @@ def report(
             [*sets, *((b.name, b.values) for b in found.baselines)],
             {} if drawn is None or words else drawn.values,
             sampling.texts(drawn)[:8] if drawn is not None and words else (),
+            told.rows(found.figures),
         )  # fmt: skip
     try:
         target.write_text(text, encoding="utf-8")

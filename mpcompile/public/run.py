@@ -30,8 +30,10 @@ class Figure(TypedDict):
 class Figures(TypedDict):
     """Held-out figures, as `evaluate` computes them.
 
-    quantity   `log_likelihood`, `dequantized_bound`, `bound` (ELBO), `normalizer_bound`, or `objective` (minus the loss)
+    quantity   `log_likelihood`, `dequantized_bound`, `bound` (ELBO), `normalizer_bound`, or `objective` (a loss that
+               is no likelihood)
     nats       per example, higher is better; `bits_per_dim` of discrete data, lower is better
+    loss       in place of nats for an `objective`; it has no unit
     targets    metrics of each target by name
     baselines  the same figures for closed-form densities, each with its `name`
     """
@@ -43,7 +45,8 @@ class Figures(TypedDict):
     examples: int
     quantity: str
     dimensions: float
-    nats: Figure
+    nats: NotRequired[Figure]
+    loss: NotRequired[Figure]
     data: NotRequired[str]
     split: NotRequired[str]
     nats_per_dim: NotRequired[Figure]

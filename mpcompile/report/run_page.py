@@ -7,7 +7,7 @@ page's own style and the pictures in it.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -53,6 +53,7 @@ def page(
     sets: Sequence[tuple[str, Array]],
     samples: Mapping[str, Array],
     texts: Sequence[str] = (),
+    rows: Iterable[tuple[str, str, str]] = (),
 ) -> str:
     """Build the page of a run.
 
@@ -62,6 +63,7 @@ def page(
     figures   of the held-out split, with `quantity`
     sets      (name, log-likelihoods [n] in nats): the model first, then baselines
     samples   draws [n, ...] by variable; `texts` in their place where draws are text
+    rows      other figures of that split: whose, the name and the number
     """
     style = (
         files("mpcompile.report.page").joinpath("page.css").read_text(encoding="utf-8")
@@ -78,6 +80,7 @@ def page(
     )
     sections = [
         ("Training", _curves(metrics)),
+        ("Held-out figures", _figures(rows)),
         ("Likelihood of each example", _likelihoods(figures, sets)),
         ("Samples", _samples(module, samples, texts)),
         ("Layers", f"<div class='card'>{notebook.fragment(module, [], styled=False)}</div>"),
@@ -108,6 +111,17 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
 
     drawn = "".join(charts.curves(metrics, name, title) for name, title in _CHARTS.items())
     return f"<div class='card panels'>{drawn}</div>" if drawn else ""
+
+
+def _figures(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Show the metrics of targets, and a loss that is no likelihood, as a table."""
+    body = "".join(
+        f"<tr><td>{_text(whose)}</td><td>{_text(name)}</td><td class='num'>{_text(number)}</td></tr>"
+        for whose, name, number in rows
+    )
+    heads = "<th>of</th><th>figure</th><th class='num'>number</th>"
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<div class='card'>{_scrolled(table, 'Table of figures')}</div>" if body else ""
 
 
 def _likelihoods(figures: Mapping[str, Any], sets: Sequence[tuple[str, Array]]) -> str:

@@ -54,7 +54,8 @@ def evaluate(
 
     quantity   `log_likelihood`, `dequantized_bound` (below the log-probability of integers that a flow makes real with
                one draw of noise), `bound` (ELBO), `normalizer_bound` (below log Z of a target that is known up to Z) or
-               `objective` (minus the mean loss, where there is none of these)
+               `objective` (where there is none of these)
+    loss       of an `objective`: `{mean}`, in no unit, in place of the nats of all others
     nats, nats_per_dim, bits_per_dim   `{mean, standard_error}`; nats are log-likelihood (higher is
                better), bits its negative (lower is better), given for binary, integer and category data
     targets    field -> metrics by name (`scores.METRICS`), from `predict`; with `samples` also those of draws
@@ -97,7 +98,7 @@ def evaluate(
     drawn = _of_draws(reading, samples) if samples is not None else {}
     if samples is not None and ("log_weight" in module.programs or not drawn):
         result["importance_weighted"] = _bound(reading, samples, result["dimensions"])
-    scored = _targets(reading, chosen.classes, groups)
+    scored = of_targets(reading, chosen.classes, groups)
     if scored := {name: scored.get(name, {}) | drawn.get(name, {}) for name in {**scored, **drawn}}:
         result["targets"] = scored
     if groups is not None:
@@ -154,7 +155,7 @@ def density(reading: Reading) -> tuple[dict[str, Any], Array | None]:
     means = measure.held_out(reading, scored=False)
     require_finite(np.array([means["loss"]]), "objective")
     size = _whole(measure.dimensions(module, reading.part.take(np.arange(1))))
-    return {"quantity": "objective", "dimensions": size, "nats": {"mean": 0.0 - means["loss"]}}, None
+    return {"quantity": "objective", "dimensions": size, "loss": {"mean": 0.0 + means["loss"]}}, None
 
 
 def _of_sequences(nats: Mapping[str, float], size: float, steps: float, module: Module) -> dict[str, Any]:
@@ -189,10 +190,10 @@ def _figures(values: Array, size: float, discrete: bool) -> dict[str, Any]:
 # Targets ----------------------------------------------------------------------------------------------
 
 
-def _targets(
-    reading: Reading, words: Mapping[str, Sequence[str]], groups: Groups | None
+def of_targets(
+    reading: Reading, words: Mapping[str, Sequence[str]], groups: Groups | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Metrics of every target, from `predict`."""
+    """Compute the metrics of every target, from `predict`; `groups` is shown the predictions too."""
     scores = Scores(reading.module)
     if not scores.targets:
         return {}
@@ -239,7 +240,7 @@ def to_text(result: Mapping[str, Any]) -> str:
         "dequantized_bound": "lower bound (dequantised)",
         "bound": "ELBO (lower bound)",
         "normalizer_bound": "lower bound of log Z",
-        "objective": "minus the loss",
+        "objective": "loss",
     }
     head = f"{result['model']}: step {result['step']}"
     if "data" in result:
@@ -264,6 +265,8 @@ def to_text(result: Mapping[str, Any]) -> str:
 
 
 def _row(figures: Mapping[str, Any], size: float) -> str:
+    if "loss" in figures:
+        return f"{figures['loss']['mean']:.4f}"
     parts = [_figure(figures["nats"], "nats")]
     if size > 1 and "nats_per_dim" in figures:
         parts.append(_figure(figures["nats_per_dim"], "nats/dim"))

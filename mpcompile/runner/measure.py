@@ -72,9 +72,10 @@ def objective(module: Module) -> str:
 
 
 def held_out(reading: Reading, scored: bool = True) -> dict[str, float]:
-    """Compute the mean `loss` (nats an example) over a split, other scalars of the loss and bits per dimension.
+    """Compute the mean `loss` over a split, other scalars of the loss and bits per dimension.
 
-    With `scored` also the cheap metrics of targets, as `accuracy`, or `label.accuracy` where there are several targets.
+    The loss is in nats an example, but where `objective` is the loss itself: that has no unit, and no bits. With `scored`
+    also the cheap metrics of targets, as `accuracy`, or `label.accuracy` where there are several targets.
     """
     module = reading.module
     scores = Scores(module, cheap=True) if scored else None
@@ -101,7 +102,7 @@ def held_out(reading: Reading, scored: bool = True) -> dict[str, float]:
         elements += n * dimensions(module, data)
     means = {name: total / count for name, total in totals.items()}
     size = elements / count or 1.0
-    if discrete(module) and size > 1:
+    if program != "loss" and discrete(module) and size > 1:
         means["bits_per_dim"] = means.get("nll", means["loss"]) / (size * LN2)
     return means | (_flat(scores) if scores is not None else {})
 

@@ -11,7 +11,7 @@ from mpcompile.diagnostics import SpecError
 from mpcompile.ir import Array, Module
 from mpcompile.runner import sampling
 from mpcompile.runner.baselines import Baseline, baselines
-from mpcompile.runner.evaluate import density
+from mpcompile.runner.evaluate import density, of_targets
 from mpcompile.runner.metrics import read_metrics
 from mpcompile.runner.reading import reading_of
 from mpcompile.runner.run import Run
@@ -24,7 +24,7 @@ class Summary:
 
     metrics    lines in order
     step       of the best checkpoint
-    figures    of a split: `quantity`, `nats`, `bits_per_dim`, ... (evaluate.py)
+    figures    of a split: `quantity`, `nats` or `loss`, `bits_per_dim`, ..., `targets` (evaluate.py)
     values     [n] log-likelihoods or bounds of its examples, in nats; None for a model without one
     baselines  the same of closed-form laws, fitted on the training split
     samples    draws; None for a model without a sampler
@@ -56,6 +56,7 @@ def summarise(
     part = dataset.split(split)
     reading, step = reading_of(run, module, part, backend=backend, device=device)
     figures, values = density(reading)
+    figures["targets"] = of_targets(reading, dataset.classes)
     beside = baselines(module, dataset.splits, part) if values is not None else []
     try:
         drawn = sampling.sample(run, module, count, backend=backend, device=device)

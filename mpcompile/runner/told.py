@@ -22,6 +22,16 @@ def target(name: str, scores: Mapping[str, Any]) -> Iterator[str]:
         yield f"    {'   '.join(f'{_label(k)} {_figure(v)}' for k, v in rest.items())}"
 
 
+def rows(figures: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the loss of a model without a likelihood, and each metric of each target: whose, its name, its number."""
+    if "loss" in figures:
+        yield "the model", "loss", f"{figures['loss']['mean']:.4f}"
+    for name, scores in figures["targets"].items():
+        for metric, figure in scores.items():
+            if metric not in ("classes", "confusion"):
+                yield name, _label(metric), _figure(figure)
+
+
 def groups(by: Mapping[str, Any], targets: Mapping[str, Any]) -> Iterator[str]:
     """Yield a table with a row for each value; of a target also its classes and the matrix of confusions."""
     found = by["groups"]

@@ -267,23 +267,31 @@ def _flow(module: Module, weights: dict[str, Array], subject: str, forward: str)
 
 
 def numeric_leaks(
-    module: Module, subject: str, weights: dict[str, Array], program: str = "conditionals"
+    module: Module,
+    subject: str,
+    weights: dict[str, Array],
+    program: str = "conditionals",
+    limit: int = LARGE // 4,
 ) -> int:
-    """Count the dependencies of `conditionals`, seen by changing one input element at a time, that were not derived."""
+    """Count the dependencies of `conditionals`, seen by changing one input element at a time, that were not derived.
+
+    Elements are changed in as many examples at once as hold `limit` bytes (`analysis.cost.peak`), at least one.
+    """
     graph: Graph = module.programs[program]
     base = example_inputs(module, program, 1)
     x, field = base[subject], module.fields[subject]
-    size = x.size
-    moved = np.repeat(x, size + 1, axis=0).reshape(size + 1, size)
-    for j in range(size):
-        changed = moved[j + 1, j] + 1
-        moved[j + 1, j] = (
-            changed if field.base == "real" else (changed - field.low) % (field.classes or 2) + field.low
-        )
-    wide = {k: np.repeat(v, size + 1, axis=0) for k, v in base.items()}
-    wide[subject] = moved.reshape(size + 1, *x.shape[1:])
-    env, leaks = environment_for(graph, SIZES[0][1]), 0
-    for key, value in interpret(graph, weights, wide).items():
-        seen = (np.abs(value[1:] - value[:1]) > 1e-12).reshape(size, -1).T
-        leaks += int((seen & ~support(graph, subject, key, env).value).sum())
+    env = environment_for(graph, SIZES[0][1])
+    allowed = {key: support(graph, subject, key, env).value for key in graph.outputs}
+    rows, leaks = max(1, limit // peak(graph, env) - 1), 0
+    for start in range(0, x.size, rows):
+        changed = np.arange(start, min(start + rows, x.size))
+        wide = {k: np.repeat(v, len(changed) + 1, axis=0) for k, v in base.items()}
+        moved = wide[subject].reshape(-1, x.size)
+        at = (1 + np.arange(len(changed)), changed)  # the first example is left as it is
+        moved[at] += 1
+        if field.base != "real":
+            moved[at] = (moved[at] - field.low) % (field.classes or 2) + field.low
+        for key, value in interpret(graph, weights, wide).items():
+            seen = (np.abs(value[1:] - value[:1]) > 1e-12).reshape(len(changed), -1).T
+            leaks += int((seen & ~allowed[key][:, changed]).sum())
     return leaks

@@ -40,13 +40,22 @@ def text() -> str:
     return page(
         module, [("autoregressive(x)", "proved", "offsets"), ("complete(x)", "refuted", "a path")], facts, METRICS,
         {"quantity": "log_likelihood", "dimensions": 64}, sets, {"x": draw.integers(0, 2, (4, 1, 8, 8))},
+        rows=[("<i>y</i>", "accuracy", "0.9375 +- 0.0100")],
     )  # fmt: skip
 
 
 def test_the_page_shows_what_it_is_given(text: str) -> None:
-    for title in ("Training", "Likelihood of each example", "Samples", "Layers", "Receptive fields"):
+    for title in (
+        "Training",
+        "Held-out figures",
+        "Likelihood of each example",
+        "Samples",
+        "Layers",
+        "Receptive fields",
+    ):
         assert f"<h2>{title}</h2>" in text
     assert "100.0% of the examples are more probable than under &lt;b&gt;a law&lt;/b&gt;" in text
+    assert "<td>&lt;i&gt;y&lt;/i&gt;</td><td>accuracy</td><td class='num'>0.9375 +- 0.0100</td>" in text
     assert "badge proved" in text and "badge refuted" in text and "9 × 15" in text and "-8, -7" in text
     assert text.count("<polyline class='line c1'") == 2, "the losses and rates of the second split"
     assert "<script" not in text and not re.search(r"(?:src|href)=['\"](?!data:image/png)", text)

@@ -1,5 +1,6 @@
 """Evaluation, baselines, samples and their files."""
 
+import re
 import wave
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from mpcompile.runner.data.dataset import surveyed
 from mpcompile.runner.evaluate import evaluate, to_json, to_text
 from mpcompile.runner.loop import Options, train
 from mpcompile.runner.run import Run, open_run
+from mpcompile.runner.summary import summarise
+from mpcompile.runner.told import rows
 
 
 @pytest.fixture
@@ -64,7 +67,20 @@ def test_a_loss_of_nothing_has_no_sign(tmp_path: Path) -> None:
     module = lowered(spec)
     train(module, tmp_path / "run", Options(backend="onnx", steps=8))
     result = evaluate(open_run(tmp_path / "run"), module)
-    assert result["nats"]["mean"] == 0 and "-0.0" not in to_text(result) + to_json(result)
+    assert result["loss"]["mean"] == 0 and "-0.0" not in to_text(result) + to_json(result)
+    assert "nats" not in to_text(result) + to_json(result)
+    shown = list(rows(summarise(open_run(tmp_path / "run"), module).figures))
+    assert shown[0] == ("the model", "loss", "0.0000") and ("y", "accuracy") in {r[:2] for r in shown}
+
+
+def test_a_loss_of_terms_alone_has_no_unit(tmp_path: Path) -> None:
+    """Neither nats nor bits, though what it is made of is counted in bits elsewhere."""
+    module = lowered("model m\ninput x: binary[4]\nnet f = dense(1) -> square\nminimise x -> f\n")
+    np.savez(tmp_path / "d.npz", x=np.arange(64).reshape(16, 4) % 2)
+    train(module, tmp_path / "run", Options(backend="onnx", steps=2, data=str(tmp_path / "d.npz")))
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text()
+    text = to_text(evaluate(open_run(tmp_path / "run"), module, split="valid"))
+    assert '"valid"' in lines and not re.search("nats|bits", lines + text) and "  loss  " in text
 
 
 def test_baselines() -> None:

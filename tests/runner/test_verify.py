@@ -15,11 +15,13 @@ from specs_under_test import module
 from written import lowered
 
 from mpcompile import api
+from mpcompile.analysis.dependence import support
 from mpcompile.backend import find_backend, installed
-from mpcompile.ir import Array
+from mpcompile.interpret import interpret
+from mpcompile.ir import Array, Graph
 from mpcompile.passes.gradient import differentiate
 from mpcompile.runner.examples import example_inputs, example_weights
-from mpcompile.runner.verify import SIZES, SMALLER_SIZES, Row, _Question, sizes_for, verify
+from mpcompile.runner.verify import SIZES, SMALLER_SIZES, Row, _Question, numeric_leaks, sizes_for, verify
 from mpcompile_torch import BACKEND
 
 VISION = Path(__file__).parents[2] / "specs" / "vision"
@@ -190,3 +192,24 @@ def test_very_large_images_are_verified_in_smaller_batches(
     m = api.load(VISION / "unet_paper.mp", {"size": size})
     gradient = differentiate(m.programs["loss"], "loss", list(m.parameters))
     assert sizes_for(gradient) == expected
+
+
+def test_elements_are_changed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many examples are held at once, the same dependencies are seen: here none counts as derived."""
+    m, examples = module("made"), list[int]()
+
+    def underived(*args: Any) -> Any:
+        return replace(support(*args), value=np.zeros_like(support(*args).value))
+
+    def counted(graph: Graph, weights: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        examples.append(len(inputs["x"]))
+        return interpret(graph, weights, inputs)
+
+    monkeypatch.setattr("mpcompile.runner.verify.interpret", counted)
+    weights = example_weights(m, 0, 0.02)
+    assert numeric_leaks(m, "x", weights) == 0
+    monkeypatch.setattr("mpcompile.runner.verify.support", underived)
+    whole, pieces = (numeric_leaks(m, "x", weights, limit=limit) for limit in (2**28, 1))
+    assert whole == pieces > 0
+    size = m.fields["x"].type.shape[1:]
+    assert examples == 2 * [1 + np.prod(size)] + [2] * int(np.prod(size))
