@@ -89,7 +89,7 @@ def warnings(module: Module) -> list[Diagnostic]:
 
 
 def name_warnings(module: Module) -> list[Diagnostic]:
-    """Return the warnings about names of the spec: unused and misspelt ones, without those that it allows.
+    """Return the warnings about names of the spec: unused, shadowed and misspelt ones, without those that it allows.
 
     They are looked for where the source is named like a spec, so that its syntax is known.
     """
@@ -97,13 +97,15 @@ def name_warnings(module: Module) -> list[Diagnostic]:
     from mpcompile.frontend import SUFFIXES, parse_text
     from mpcompile.frontend.unused import unused_names
     from mpcompile.lowering.misspelt import misspelt
+    from mpcompile.lowering.shadowed import shadowed_names
 
     source = module.source
     syntax = SUFFIXES.get(Path(source.path).suffix.lower())
     if syntax is None:
         return []
     model = parse_text(source.text, source.path, syntax)
-    return [*unless_allowed(module, list(unused_names(model))), *misspelt(model)]
+    found = [*unused_names(model), *shadowed_names(model)]
+    return [*unless_allowed(module, found), *misspelt(model)]
 
 
 def property_names(module: Module) -> list[str]:

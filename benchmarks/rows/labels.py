@@ -49,7 +49,7 @@ def ridge(bench: Bench) -> list[Figure]:
     )
     seen, held = fitted.whole("train"), fitted.whole("test")
     p = fitted.module.params
-    exact = Ridge(alpha=p["noise"] ** 2 / p["spread"] ** 2).fit(seen["x"], seen["y"].ravel())
+    exact = Ridge(alpha=p["noise"] ** 2 / p["width"] ** 2).fit(seen["x"], seen["y"].ravel())
     weights, _ = fitted.run.parameters(fitted.module)
     (slope,) = [v for v in weights.values() if v.size > 1]
     gap = np.abs(slope.ravel() - exact.coef_).max()

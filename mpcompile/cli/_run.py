@@ -54,6 +54,14 @@ ForeignClaims = Annotated[
         help="A claim about a model that was not written here: 'autoregressive(input_ids -> logits)'; several times.",
     ),
 ]
+ImportCode = Annotated[
+    str | None,
+    typer.Option(
+        "--import-code",
+        metavar="MODULE:FACTORY",
+        help="A model that was not written here: package.module:factory, whose code is run.",
+    ),
+]
 OtherDevice = Annotated[str | None, typer.Option(help="cpu or cuda (default: as trained).")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Follow a path in the run that leads out of its folder.")
@@ -91,6 +99,17 @@ def fail(message: str, code: int = USAGE) -> NoReturn:
     """Print an error and exit."""
     echo(f"error: {message}", err=True)
     raise typer.Exit(code)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Exits with 2 where it cannot be written."""
+    from mpcompile.runner import disk
+
+    try:
+        with disk.whole(path) as aside:
+            aside.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as problem:
+        fail(f"cannot write {path}: {(problem.strerror or str(problem)).lower()}")
 
 
 def show(diagnostics: Iterable[Diagnostic], sources: Iterable[Source] = ()) -> None:
@@ -154,7 +173,10 @@ def read_run(
 
     `trust` follows the path of its spec out of the folder.
     """
+    from mpcompile.runner.divergence import told
     from mpcompile.runner.run import open_run
 
     run = open_run(folder, trust)
+    if line := told(run):
+        echo(f"warning: {line}", err=True)
     return run, read_spec(run.spec, run.overrides, sources, sampling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -117,12 +118,13 @@ class Density(Mode):
 
     def samples(self, asked: Asked) -> Samples | None:
         from mpcompile.report import pictures
-        from mpcompile.runner import flows
+        from mpcompile.runner import disk, flows
 
         found = flows.density(
             asked.run, asked.module, conditions=asked.conditions, backend=asked.backend, device=asked.device
         )
-        pictures.density(asked.target, found.log_p, found.box, found.points, found.lines, name=found.name)
+        with disk.whole(asked.target) as aside:
+            pictures.density(aside, found.log_p, found.box, found.points, found.lines, name=found.name)
         left, right, bottom, top = found.box
         echo(f"wrote {asked.target}: density of {found.name} on [{left:.2f}, {right:.2f}] x [{bottom:.2f}, {top:.2f}], "
              f"whose mass there is {found.mass:.4f}", err=True)  # fmt: skip
@@ -138,7 +140,7 @@ class Streamed(Mode):
 
     def samples(self, asked: Asked) -> Samples | None:
         from mpcompile.diagnostics import Span, error
-        from mpcompile.runner import sampling, streaming
+        from mpcompile.runner import disk, sampling, streaming
 
         target = asked.target
         plan = sampling.Draws(
@@ -153,16 +155,17 @@ class Streamed(Mode):
         shown = str(target) == "-" and sys.stdout.isatty()  # a file or pipe has every byte as it is
         if sound and shown:
             fail("sound is nothing to read: -o FILE.wav, or a pipe")
-        pipe = sys.stdout.buffer if str(target) == "-" else target.open("wb")
-        try:
-            if sound:
-                _sound(plan, source, pipe)
-            else:
-                _text(plan, source, pipe, vocabulary or [], shown)
-        finally:
-            if pipe is not sys.stdout.buffer:
-                pipe.close()
-                echo(f"wrote {target}", err=True)
+        written = (
+            partial(_sound, plan, source)
+            if sound
+            else partial(_text, plan, source, list(vocabulary or []), shown)
+        )
+        if str(target) == "-":
+            written(sys.stdout.buffer)
+            return None
+        with disk.whole(target) as aside, aside.open("wb") as file:
+            written(file)
+        echo(f"wrote {target}", err=True)
         return None
 
 
@@ -177,7 +180,7 @@ def _sound(plan: Plan, source: Stream, pipe: BinaryIO) -> None:
             pipe.flush()
 
 
-def _text(plan: Plan, source: Stream, pipe: BinaryIO, vocabulary: list[str], shown: bool) -> None:
+def _text(plan: Plan, source: Stream, vocabulary: list[str], shown: bool, pipe: BinaryIO) -> None:
     """Every draw after the other, as text, piece by piece; what is `shown` on a terminal is escaped."""
     from mpcompile.runner.streaming import Letters
 
@@ -206,6 +209,7 @@ def write(asked: Asked, drawn: Samples) -> str:
 def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> None:
     """The first variable, with the training data beside it where that is a plot."""
     from mpcompile.report import pictures
+    from mpcompile.runner import disk
 
     name = drawn.first()
     values = drawn.values[name]
@@ -223,7 +227,8 @@ def _draw_picture(target: Path, drawn: Samples, run: Run, module: Module) -> Non
     if series or pictures.as_images(values[:1], span) is None:
         reference = _reference(run, module, name, len(values))
     few = field is not None and field.base == "category"
-    pictures.picture(target, values, name=name, span=span, reference=reference, classes=few, series=series)
+    with disk.whole(target) as aside:
+        pictures.picture(aside, values, name=name, span=span, reference=reference, classes=few, series=series)
 
 
 def _reference(run: Run, module: Module, name: str, count: int) -> Array | None:

@@ -14,6 +14,7 @@ from mpcompile.cli._guard import debugging, internal
 from mpcompile.cli._out import echo, page
 from mpcompile.cli._run import (
     ForeignClaims,
+    ImportCode,
     MemoryBudget,
     Overrides,
     TimeBudget,
@@ -21,6 +22,7 @@ from mpcompile.cli._run import (
     fail,
     findings,
     settings_of,
+    write_text,
 )
 from mpcompile.cli._specs import SpecsOnly, left_out, only_specs, require, require_some, specs_of
 from mpcompile.folders import SUFFIXES
@@ -50,13 +52,7 @@ def check(
     verify_certificate: Annotated[
         Path | None, typer.Option(help="Prove everything in a certificate again; takes no paths.")
     ] = None,
-    import_code: Annotated[
-        str | None,
-        typer.Option(
-            "--import-code",
-            help="Check a model that was not written here: package.module:factory, whose code is run; see --claim.",
-        ),
-    ] = None,
+    import_code: ImportCode = None,
     claim: ForeignClaims = None,
     lengths: Annotated[
         str | None,
@@ -296,7 +292,7 @@ def _certify(report: Report, file: Path, overrides: Mapping[str, str]) -> None:
     if not all(spec.proved for spec in report.specs):
         echo(f"error: not everything is proved, so {file} was not written", err=True)
         return
-    _write(file, certify(report, file.parent, overrides))
+    write_text(file, certify(report, file.parent, overrides))
 
 
 def _publish(report: Report, output_format: str, files: Mapping[str, Path]) -> None:
@@ -305,11 +301,4 @@ def _publish(report: Report, output_format: str, files: Mapping[str, Path]) -> N
 
     page(RENDERERS[output_format](report, use_colour(sys.stdout)))
     for name, file in files.items():
-        _write(file, RENDERERS[name](report, False))
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as reason:
-        fail(f"cannot write {file}: {(reason.strerror or str(reason)).lower()}")
+        write_text(file, RENDERERS[name](report, False))

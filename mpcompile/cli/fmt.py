@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
-import stat
 import sys
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -162,35 +159,18 @@ def _lines(text: str) -> list[str]:
 
 def _write(path: Path, text: str) -> str:
     """Replace a file in one step, its mode kept, so that an interrupted run leaves the old one. Gives why it cannot."""
+    from mpcompile.runner import disk
+
     if path.is_symlink():
         return "a symbolic link; name the file that it leads to"
-    mode = None
-    if path.exists():
-        if not path.is_file():
-            return "no regular file"
-        if not os.access(path, os.W_OK):
-            return "may not be written"
-        mode = stat.S_IMODE(path.stat().st_mode)
-    handle, temporary = -1, ""
+    if path.exists() and not path.is_file():
+        return "no regular file"
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(temporary, mode if mode is not None else 0o666 & ~_umask())
-        os.replace(temporary, path)
+        with disk.whole(path) as aside:
+            aside.write_text(text, encoding="utf-8", newline="")
     except OSError as problem:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         return (problem.strerror or type(problem).__name__).lower()
     return ""
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 __all__ = ["fmt"]

@@ -9,7 +9,7 @@ import typer
 
 from mpcompile.cli._complete import backends
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import Overrides, fail, findings, read_spec, settings_of
+from mpcompile.cli._run import ImportCode, Overrides, fail, findings, read_spec, settings_of
 
 if TYPE_CHECKING:
     from mpcompile.diagnostics import Source
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 def import_(
     file: Annotated[Path | None, typer.Argument(help="An .onnx file.")] = None,
-    import_code: Annotated[
-        str | None,
-        typer.Option("--import-code", help="A model in code: package.module:factory, which is run."),
-    ] = None,
+    import_code: ImportCode = None,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder (default build/<model>/<backend>).")
     ] = None,

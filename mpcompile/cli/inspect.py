@@ -11,6 +11,7 @@ import typer
 from mpcompile.cli._out import echo, result
 from mpcompile.cli._run import (
     ForeignClaims,
+    ImportCode,
     MemoryBudget,
     Overrides,
     TimeBudget,
@@ -20,6 +21,7 @@ from mpcompile.cli._run import (
     read_run,
     read_spec,
     settings_of,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -38,12 +40,7 @@ def inspect(
     gradient_flow: Annotated[
         Path | None, typer.Option(help="A run: how far gradients reach through the loops of its loss.")
     ] = None,
-    import_code: Annotated[
-        str | None,
-        typer.Option(
-            "--import-code", help="Draw a model of package.module:factory, whose code is run (html)."
-        ),
-    ] = None,
+    import_code: ImportCode = None,
     claim: ForeignClaims = None,
     time_budget: TimeBudget = 60.0,
     memory_budget: MemoryBudget = "4GB",
@@ -157,8 +154,5 @@ def _write(text: str, path: Path | None) -> None:
     if path is None:
         result(text)
         return
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        fail(f"cannot write {path}: {problem.strerror}")
+    write_text(path, text)
     echo(f"wrote {path}", err=True)

@@ -10,6 +10,7 @@ import typer
 
 from mpcompile.cli._complete import templates as complete_templates
 from mpcompile.cli._out import echo
+from mpcompile.cli._run import write_text
 
 
 def new(
@@ -56,8 +57,7 @@ def new(
     if path.exists() and not force:
         echo(f"error: {path} exists; --force replaces it", err=True)
         raise typer.Exit(2)
-    directory.mkdir(parents=True, exist_ok=True)
-    path.write_text(format_model(model, syntax, guard(text, f"{template}.mp")), encoding="utf-8")
+    write_text(path, format_model(model, syntax, guard(text, f"{template}.mp")))
     echo(f"wrote {path}", f"next: mpcompile check {path}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mpcompile.cli._out import echo
-from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, fail, findings, read_run
+from mpcompile.cli._run import OtherBackend, OtherDevice, Trust, fail, findings, read_run, write_text
 from mpcompile.cli.evaluate import Split
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def report(
             sampling.texts(drawn)[:8] if drawn is not None and words else (),
             told.rows(found.figures),
         )  # fmt: skip
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as problem:
-        fail(f"cannot write {target}: {problem.strerror}")
+    write_text(target, text)
     echo(f"wrote {target}", err=True)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mpcompile.cli._out import echo, result
+from mpcompile.cli._run import write_text
 
 
 def schema(
@@ -24,7 +25,7 @@ def schema(
     if output is None:
         result(text)
     else:
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)
         echo(f"wrote {output}")
 
 

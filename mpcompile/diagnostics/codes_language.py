@@ -20,7 +20,8 @@ TABLE = (
         "A text in an unknown encoding could mean something else than it shows.",
     ),
     Code(
-        "MP004", "control-character", "Reports NUL bytes, control characters and halves of surrogate pairs.",
+        "MP004", "control-character", "Reports NUL bytes, control characters, halves of surrogate pairs and "
+        "lines that end in a carriage return alone.",
         "Such characters do not show in an editor and can hide the meaning of a spec.",
     ),
     Code("MP005", "line-too-long", "Reports a line of more than 10 000 characters.",

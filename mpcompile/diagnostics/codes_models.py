@@ -199,6 +199,12 @@ TABLE = (
          "Reports a layer in an autoregressive density that takes statistics of the batch over the places of its order.",
          "While training every place reads those that come later through mean and variance, so the loss is lower than "
          "-log_prob is.", "shift -> dense(8) -> batch_norm", "shift -> dense(8) -> layer_norm"),
+    Code("MP333", "shadowed-name",
+         "Reports a declared name that the language has in the same places: a net, block, value, weight, variable, tap "
+         "or number named like a layer, a function or a constant, a net or block named like a law or a bijector, a mask "
+         "named like a mask.",
+         "One of the two meanings is lost without a word: behind `net dense = relu` every `dense` of the spec is relu.",
+         "net dense = relu", "net squashed = relu"),
     Code("MP401", "nothing-factored-out",
          "Reports `factor_out` that leaves no channel, or takes none.",
          "A latent, or a flow, without elements has no density.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,7 +19,7 @@ class Source:
     def line(self, number: int) -> str:
         """Text of a 1-based line, without its line break; empty beyond the end."""
         lines = self.text.split("\n")
-        return lines[number - 1].rstrip("\r") if 1 <= number <= len(lines) else ""
+        return lines[number - 1].partition("\r")[0] if 1 <= number <= len(lines) else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +38,16 @@ class Span:
     @classmethod
     def none(cls) -> Span:
         return cls("", 0, 0, 0, 0)
+
+    @classmethod
+    def of_code(cls, path: str, line: int, column: int = 1, end: int | None = None) -> Span:
+        """Return a place in a file of Python, on one line.
+
+        Its path is from the current folder where the file lies below it, as that of a spec that a user names.
+        """
+        with suppress(OSError):  # the current folder is gone
+            path = path.removeprefix(os.path.join(os.getcwd(), ""))
+        return cls(path, line, column, line, column + 1 if end is None else end)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}" if self.path else "<derived>"

@@ -107,7 +107,7 @@ def _made(text: str, factory: Callable[..., Any], arguments: Mapping[str, int], 
             place = traceback.extract_tb(reason.__traceback__)[-1]
             line = place.lineno or 1
             what = f"the factory {text} fails: {type(reason).__name__}: {reason}"
-            raise error("MP700", what, Span(place.filename, line, 1, line, 2)) from reason
+            raise error("MP700", what, Span.of_code(place.filename, line)) from reason
     if not isinstance(found, tuple) or len(found) not in (2, 3):
         raise error("MP700", f"{text} gives {type(found).__name__}: it must give a model and its inputs by name",
                     Span.none(), help="return model, {'input_ids': ids}")  # fmt: skip

@@ -98,6 +98,10 @@ class Builder(Expressions):
         base = token_of(base)
         span = self.span(base)
         if str(base) not in TYPES:
+            from mpcompile.frontend.kinds import misplaced  # its tables are of every room
+
+            if other := misplaced(str(base), "type"):
+                raise error("MP108", other[0], span, help=other[1])
             known = "types are " + ", ".join(f"`{t}`" for t in TYPES)
             # no guess beyond one edit: the list is short
             close = [t for t in TYPES if one_edit(str(base), t)]

@@ -14,6 +14,8 @@ MAX_BYTES = 256 * 1024
 MAX_LINE = 10_000
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
+_ALONE = re.compile("\r(?!\n)")
+
 
 def read_file(path: Path | str) -> Source:
     """Read the text of a spec, guarded: size, encoding, control characters, line length. Raises `SpecError`."""
@@ -63,9 +65,13 @@ def guard(text: str, path: str) -> Source:
     if bad:
         name = "a NUL byte" if bad.group() == "\0" else f"the control character U+{ord(bad.group()):04X}"
         found.append(Diagnostic("MP004", f"the text holds {name}", locator.span(bad.start(), bad.end())))
+    alone = _ALONE.search(text)
+    if alone:
+        found.append(Diagnostic("MP004", "this line ends in a carriage return alone", locator.span(*alone.span()),
+                                help="save the file with line feeds at the ends of lines"))  # fmt: skip
     at = 0
     for line in text.split("\n"):
-        if len(line) > MAX_LINE:
+        if len(line) > MAX_LINE and not alone:
             span = locator.span(at + MAX_LINE, at + MAX_LINE + 1)
             found.append(Diagnostic("MP005", f"this line is longer than {MAX_LINE} characters", span))
             break

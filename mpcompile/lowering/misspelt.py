@@ -13,6 +13,7 @@ from mpcompile.distributions.diffusion import NOISES
 from mpcompile.distributions.orders import ORDERS
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import FUNCTIONS as NUMERIC
+from mpcompile.frontend.kinds import misplaced
 from mpcompile.frontend.unused import nodes
 from mpcompile.functions import FUNCTIONS
 from mpcompile.functions.losses import LOSSES
@@ -22,7 +23,6 @@ from mpcompile.layers.relations import RELATIONS
 from mpcompile.layers.starts import STARTS
 from mpcompile.lowering import holes
 from mpcompile.lowering.discrete import POSTERIORS
-from mpcompile.lowering.kinds import kinds_by_name
 
 #: Every name that some call of a net or a block may have.
 CALLED = frozenset().union(
@@ -48,9 +48,12 @@ def misspelt(model: ast.Model) -> Iterator[Diagnostic]:
     for let in model.train:
         if let.name == "data" and isinstance(let.value, ast.Name | ast.Text):
             name = let.value.id if isinstance(let.value, ast.Name) else let.value.value
-            near = name not in kinds_by_name() and nearest(name, DATA_SETS)
-            if near and not any(c in name for c in "./") and not Path(name).exists():
-                place = let.value.span
+            if name in DATA_SETS or any(c in name for c in "./") or Path(name).exists():
+                continue
+            place = let.value.span
+            if other := misplaced(name, "data set"):
+                yield Diagnostic("MP501", other[0], place, Severity.WARNING, help=other[1])
+            elif nearest(name, DATA_SETS):
                 yield _warning("MP501", f"no data set is named '{name}'", name, place, list(DATA_SETS))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from mpcompile.diagnostics import Span, SpecError, error
 from mpcompile.diagnostics.nearest import Meant, meant, one_edit
 from mpcompile.frontend import ast
+from mpcompile.frontend.kinds import kinds_by_name, misplaced
 from mpcompile.frontend.unused import nodes
-from mpcompile.lowering.kinds import kinds_by_name, misplaced
 
 #: Kinds of names that the language has, as findings call them; the others are those of a model or of a callee.
 OF_LANGUAGE = frozenset((

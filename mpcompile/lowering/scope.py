@@ -10,6 +10,7 @@ from mpcompile.diagnostics import Diagnostic, Expected, Source, Span, SpecError,
 from mpcompile.frontend import ast
 from mpcompile.frontend.arithmetic import CONSTANTS, UnknownFunction, UnknownNumber, evaluate_number
 from mpcompile.frontend.arithmetic import FUNCTIONS as NUMERIC
+from mpcompile.frontend.kinds import misplaced
 from mpcompile.functions import FUNCTIONS, Function
 from mpcompile.ir import Value
 from mpcompile.layers import ACTIVATIONS, LAYERS, MASKS, Context, Layer, Mask, Recurrent
@@ -20,7 +21,6 @@ from mpcompile.lowering import holes
 from mpcompile.lowering.binding import Arguments
 from mpcompile.lowering.blocks import MANY, blamed, block_numbers
 from mpcompile.lowering.files import mask_in, matrix_of
-from mpcompile.lowering.kinds import misplaced
 from mpcompile.lowering.learned import learned, weight_of
 from mpcompile.lowering.names import not_in_scope, unknown
 from mpcompile.lowering.numbered import period

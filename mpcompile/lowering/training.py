@@ -9,12 +9,12 @@ from typing import Any
 
 from mpcompile.diagnostics import Diagnostic, Span, SpecError, error
 from mpcompile.frontend import ast
+from mpcompile.frontend.kinds import KINDS, misplaced
 from mpcompile.ir import Field, Module, ParameterSpec, Training
 from mpcompile.ir.augmentation import Augmentation, Crop, Flip, Noise, Shift
 from mpcompile.ir.axes import Role, role
 from mpcompile.ir.training import LISTS, MATRICES, TABLES, setting
 from mpcompile.lowering.binding import Arguments
-from mpcompile.lowering.kinds import KINDS, misplaced
 from mpcompile.lowering.scope import Scope
 from mpcompile.ranges import named
 

@@ -333,6 +333,7 @@ WARNINGS: Mapping[str, str] = {name: _ALLOWED.format(text, name) for name, text 
     "finite_mask": "input x: real[4]\ninput m: binary[3]\ntarget y: category(3)\n\n"
                    "y ~ categorical(logits = (x -> dense(3)) + (m - 1) * 10000)",
     "unused_name": _VECTOR.format("x").rstrip() + "\nnet spare = dense(4)",
+    "shadowed_name": _VECTOR.format("x -> relu").rstrip() + "\nnet relu = tanh",
     "unused_weight": "input x: real[4]\ntarget y: real[2]\n\nblock two on v { yield v -> dense(8), v -> tanh }\n"
                      "block one on a, b { yield b -> dense(2) }\n\ny ~ normal(x -> two -> one, scale = 1)",
     "dead_units": "input x: binary[1]\n\nx ~ autoregressive {\n"

@@ -8,8 +8,8 @@ from typing import Any
 
 from mpcompile.analysis import findings
 from mpcompile.diagnostics.codes import CODES
+from mpcompile.frontend import kinds
 from mpcompile.ir.data_sets import DATA_SETS
-from mpcompile.lowering import kinds
 from mpcompile.reference import examples
 
 

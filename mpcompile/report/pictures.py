@@ -48,7 +48,6 @@ def picture(
     `reference` (the data) beside it; series `[n, t]` curves; scalars a histogram. `span` maps to black
     and white; `classes` colours integers by class; `series` draws curves, whatever the length.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     images = None if series and samples.ndim == 2 else as_images(samples, span, classes)
     if images is not None:
         _save(grid(images), path)
@@ -129,7 +128,6 @@ def density(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     left, right, bottom, top = box
     height = 4.2 * min(max((top - bottom) / (right - left), 0.4), 1.6)
     figure = Figure(figsize=(8.4, height + 0.4), layout="constrained")

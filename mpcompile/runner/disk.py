@@ -114,19 +114,25 @@ def replace(path: Path, payload: Payload, meanwhile: str = "") -> None:
 def whole(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write a file at: it takes the name of `path` once all of it is written.
 
-    A fault leaves what was there before. What is no regular file (a pipe, a device, a link) is written to as it is.
-    Raises `OSError`.
+    A fault leaves what was there before; a file that is replaced keeps its mode. What is no regular file (a pipe, a
+    device, a link) is written to as it is. Raises `OSError`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if kind(path) not in ("file", "nothing"):
+    before = kind(path)
+    if before not in ("file", "nothing"):
         yield path
         return
+    if before == "file" and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     aside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield aside
+        if before == "file":
+            os.chmod(aside, stat.S_IMODE(os.lstat(path).st_mode))
+        sync(aside)
         os.replace(aside, path)
     except OSError as fault:
-        if fault.filename in (aside, str(aside)):
+        if fault.filename in (None, aside, str(aside)):
             fault.filename = str(path)
         raise
     finally:
@@ -138,9 +144,9 @@ def as_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
 
 
-def sync(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Make a file, or the entries of a folder, durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with suppress_unsupported():
             os.fsync(handle)
@@ -150,7 +156,7 @@ def sync(folder: Path) -> None:
 
 @contextmanager
 def suppress_unsupported() -> Iterator[None]:
-    """Ignore the error of a file system that cannot sync a folder."""
+    """Ignore the error of a file system that cannot sync."""
     try:
         yield
     except OSError as fault:

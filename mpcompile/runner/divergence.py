@@ -63,6 +63,16 @@ def diverged(
                  notes=(*notes, kept), help=help)  # fmt: skip
 
 
+def told(run: Run) -> str | None:
+    """Return one line about a run whose training diverged; None for another run."""
+    found = run.facts.get("diverged")
+    return (
+        f"the training of {run.folder} diverged: {found['what']}; weights are of an earlier step"
+        if found
+        else None
+    )
+
+
 def _kept(run: Run, module: Module) -> tuple[str, bool]:
     limit = checkpoint.bound(module)
     best, last = checkpoint.best(run.best, limit), checkpoint.newest(run.checkpoints, limit)

@@ -122,6 +122,8 @@ class Folder:
             resume.require_ahead(setup.options.steps, progress.step)
             kept = resume.metrics_kept(earlier, found.record["metrics_bytes"])
             self.say(f"resumed at step {progress.step}")
+            if line := divergence.told(earlier):
+                self.say(line)
             if kept < found.record["metrics_bytes"]:
                 self.say(f"{runs.METRICS} is gone: it begins again at step {progress.step}")
         if progress.reason == "finished" and progress.step < setup.plan.total:
@@ -235,6 +237,14 @@ class Folder:
         self.settle()
         if self.writes:
             divergence.drop(self.run.checkpoints, step)
+
+    def record_divergence(self, found: Mapping[str, Any] | None) -> None:
+        """Record in `run.json` that the training diverged, or, with None, that it passed the step where it did."""
+        if not self.writes or found == self.run.facts.get("diverged"):
+            return
+        self.run = runs.Run(self.run.folder, {**self.run.facts, "diverged": found})
+        with self._writing():
+            runs.record_facts(self.run.folder, self.run.facts)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -124,6 +124,8 @@ class _Training:
             if p.best is None and self._ended():  # nothing to validate on: the last weights are the best
                 self.folder.save_best(self._sound_state())
             self.folder.settle()
+            if (before := self.folder.run.facts.get("diverged")) and p.step >= before["step"]:
+                self.folder.record_divergence(None)
         return self._result(signal if not self._ended() else 0)
 
     def _ended(self) -> bool:
@@ -184,6 +186,7 @@ class _Training:
 
     def _diverged(self, what: str) -> SpecError:
         self.folder.settle()
+        self.folder.record_divergence({"step": self.progress.step, "what": what})
         rate = self.setup.rate(max(self.progress.step - 1, 0))
         setup = self.setup
         return divergence.diverged(setup.module, setup.dataset, setup.settings, self.folder.run, what, rate)

@@ -143,6 +143,13 @@ class _Change(_Strict):
     changes: dict[Name, Annotated[list[Any], Field(min_length=2, max_length=2)]]
 
 
+class _Divergence(_Strict):
+    """The step at which a training diverged, and what was not finite there."""
+
+    step: Natural
+    what: Name
+
+
 class Facts(_Strict):
     """`run.json`."""
 
@@ -172,6 +179,7 @@ class Facts(_Strict):
     layout: Literal["replicated", "sharded"] = "replicated"
     compile: bool = False
     history: list[_Change] = []
+    diverged: _Divergence | None = None
 
 
 class _Progress(_Strict):

@@ -99,9 +99,10 @@ def reached(facts: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> s
     values = settings_of(facts)
     last = max(metrics, key=lambda line: line["step"], default={})
     step, epoch = last.get("step", 0), last.get("epoch", 0.0)
+    end = f"; diverged: {facts['diverged']['what']}" if facts.get("diverged") else ""
     if values.epochs is not None and not epoch > 0:
-        return f"{step} steps of {values.epochs} epochs"
-    return f"{step} of {Plan.of(values, round(step / epoch) if epoch > 0 else 1).total} steps"
+        return f"{step} steps of {values.epochs} epochs{end}"
+    return f"{step} of {Plan.of(values, round(step / epoch) if epoch > 0 else 1).total} steps{end}"
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -14,6 +14,7 @@ from threading import Thread
 from time import time
 from typing import Any, ClassVar, Protocol
 
+from mpcompile.runner import disk
 from mpcompile.runner.metrics import read_metrics
 from mpcompile.runner.run import Run
 
@@ -71,9 +72,7 @@ class Csv:
         writer = self._writer(text)
         writer.writeheader()
         writer.writerows(lines)
-        aside = self.path.with_name(self.path.name + ".tmp")
-        aside.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(aside, self.path)
+        disk.replace(self.path, text.getvalue().encode())
 
     def _writer(self, file: Any) -> csv.DictWriter[str]:
         return csv.DictWriter(file, self.heads, lineterminator="\n")

@@ -194,6 +194,16 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
             "input x: real[6]\ntarget y: real[2]\ny ~ normal(x -> dense(4) -> batch_norm -> tanh -> dense(2), 1)",
         ],
     ),
+    "MP333": (
+        [
+            PLANE + "net tanh = relu\ny ~ normal(x -> dense(4) -> tanh -> dense(2), 1)",
+            PLANE + "y ~ normal(x -> dense(4) as last -> relu -> concat(last) -> dense(2), 1)",
+        ],
+        [
+            PLANE + "net act = relu\ny ~ normal(x -> dense(4) -> act -> dense(2), 1)",
+            PLANE + "net act = relu\ny ~ normal(x -> dense(4) as beta -> act -> concat(beta) -> dense(2), 1)",
+        ],
+    ),
 }  # fmt: skip
 
 
@@ -209,7 +219,7 @@ def flat(which: int) -> list[tuple[str, str]]:
 
 
 def test_every_finding_has_a_case_and_a_name() -> None:
-    assert set(CASES) == {*FINDINGS, "MP324"} == set(names().values())
+    assert set(CASES) == {*FINDINGS, "MP324", "MP333"} == set(names().values())
     assert all(re.fullmatch("[a-z_]+", name) for name in names())
 
 

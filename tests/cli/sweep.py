@@ -117,27 +117,36 @@ COLD = ("stdout closed", "only stdout", "no home", "wrong home", "folder gone", 
         "strict warnings")  # fmt: skip
 #: Where the others are tried: their guard is the same.
 TRIED = ("disk full", "ascii")
+WRITE = ("train", "build", "sample", "sample png", "predict", "fmt in place", "data", "check report", "inspect html",
+         "schema -o", "report")  # fmt: skip
+#: Commands that are tried nowhere else.
+ONLY = ("sample png", "check report")
+BEFORE = b"what was here before"
 ALSO = {
-    ("train", "small disk"),
-    ("build", "small disk"),
-    ("sample", "small disk"),
-    ("predict", "small disk"),
-    ("fmt in place", "small disk"),
-    ("data", "small disk"),
+    *((command, "small disk") for command in WRITE),
     ("data", "folder closed"),
     *((command, "no reader") for command in ("inspect", "explain", "schema", "fmt", "eval")),
 }
 
 
 def attempt(arguments: list[str], change: Callable[[], None]) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
+    """Exit code, stdout and stderr of one command, with a line for each file of its folder that it left changed.
+
+    Files that it is to write to are there before.
+    """
+    folder = Path(tempfile.mkdtemp())
+    outputs = [
+        folder / a.split("=")[-1] for a in arguments[1:] if "." in a and not os.path.isabs(a.split("=")[-1])
+    ]
+    for path in outputs:
+        path.write_bytes(BEFORE)
     files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  # they end with the process
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         os.dup2(files[0].fileno(), 1)
         os.dup2(files[1].fileno(), 2)
-        os.chdir(tempfile.mkdtemp())
+        os.chdir(folder)
         sys.argv = ["mpcompile", *arguments]
         code = 111
         try:
@@ -161,6 +170,13 @@ def attempt(arguments: list[str], change: Callable[[], None]) -> tuple[int, str,
     for file in files:
         file.seek(0)
         texts.append(file.read().decode("utf-8", "replace"))
+    if change is small_disk:
+        changed = [
+            p.name
+            for p in folder.rglob("*")
+            if p.is_file() and (p not in outputs or p.read_bytes() != BEFORE)
+        ]
+        texts[1] += "".join(f"left: {name}\n" for name in changed)
     return os.waitstatus_to_exitcode(status), texts[0], texts[1]
 
 
@@ -171,7 +187,7 @@ def sweep(first: list[str], commands: dict[str, list[str]]) -> dict[str, tuple[i
     found["first / plain"] = attempt(first, ENVIRONMENTS["plain"])
     for name, arguments in commands.items():
         for where, change in ENVIRONMENTS.items():
-            tried = name in EVERYWHERE or where in TRIED or (name, where) in ALSO
+            tried = name in EVERYWHERE or (where in TRIED and name not in ONLY) or (name, where) in ALSO
             if tried and f"{name} / {where}" not in found:
                 found[f"{name} / {where}"] = attempt(arguments, change)
     return found

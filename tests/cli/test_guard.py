@@ -56,6 +56,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str,
         "opt": ["opt", s, "-p", "shipped", "--time"],
         "explain": ["explain", "MP301"], "list": ["list"], "new": ["new", "model_1"], "fmt": ["fmt", "--stdout", s],
         "fmt in place": ["fmt", str(wrong)], "schema": ["schema"], "schema -o": ["schema", "-o", "s.json"],
+        "sample png": ["sample", r, "-n", "2", "-o", "s.png"], "check report": ["check", s, "--report", "sarif=s.sarif"],
         "server": ["server"], "import": ["import", str(folder / "nothing.onnx")], "report": ["report", r, "-o", "r.html"],
     }  # fmt: skip
     assert {c[0] for c in commands.values()} == set(COMMANDS)
@@ -86,6 +87,27 @@ def test_commands_do_their_work_where_nothing_is_in_the_way(swept: dict[str, tup
         command, where = case.split(" / ")
         if where in ("plain", "only stdout", "ascii", "no home", "wrong home", "strict warnings", "narrow"):
             assert code == wrong.get(command, 0), (case, stderr)
+
+
+def test_what_a_command_writes_is_whole_or_what_was_there_before(
+    swept: dict[str, tuple[int, str, str]],
+) -> None:
+    small = {case: found for case, found in swept.items() if case.endswith(" / small disk")}
+    wrote = {
+        "build",
+        "check report",
+        "data",
+        "inspect html",
+        "new",
+        "predict",
+        "report",
+        "sample",
+        "sample png",
+        "schema -o",
+        "train",
+    }
+    assert wrote <= {case.split(" / ")[0] for case, (code, _, _) in small.items() if code == 2}
+    assert [(case, stderr) for case, (_, _, stderr) in small.items() if "left: " in stderr] == []
 
 
 def test_a_full_disk_and_a_lost_reader_are_told(swept: dict[str, tuple[int, str, str]]) -> None:

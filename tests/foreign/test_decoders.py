@@ -365,6 +365,8 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("check", "--import-code", "decoder:sound", *options)[0] == 0
     code, said = command("check", "--import-code", "decoder:leaking", *options, "--output-format", "concise")
     assert code == 1 and "MP701" in said
+    paths = {line.split(":")[0] for line in said.splitlines() if ".py:" in line}
+    assert paths == {"decoder.py"}, said  # from the current folder, as paths of specs are
     for wrong, why, wanted in (
         ("decoder:no", "cannot be imported", 2),
         ("nowhere:x", "cannot be imported", 2),

@@ -33,6 +33,7 @@ MP = [
     ("model m\ninputt x: real[2]", [("MP102", 2, 1, 7)]),
     ("model m\ninput x: reel[2]", [("MP108", 2, 10, 14)]),
     ("model m\ninput x: category", [("MP108", 2, 10, 18)]),
+    ("model m\r\ninput x: real[2]\rinput z: reel[2]", [("MP004", 2, 17, 18)]),
     ("model m\nnet f = dense(3\nnet g = relu", [("MP101", 2, 14, 15)]),
     ("model m\nnet f = dense(3]\nnet g = dense(", [("MP101", 2, 16, 17), ("MP101", 3, 14, 15)]),
     ("model m\nnet f = a b\nnet g = a -> -> b\nnet h = c", [("MP100", 2, 11, 12), ("MP100", 3, 14, 16)]),

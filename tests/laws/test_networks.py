@@ -161,10 +161,10 @@ def regression() -> tuple[Array, Array]:
 
 
 def test_a_normal_prior_on_weights_is_ridge() -> None:
-    """The gradient at scikit-learn's ridge solution, with penalty noise^2 / spread^2, is zero."""
+    """The gradient at scikit-learn's ridge solution, with penalty noise^2 / width^2, is zero."""
     m, (x, y) = specs.module("ridge"), regression()
-    noise, spread = m.params["noise"], m.params["spread"]
-    ridge = Ridge(alpha=noise**2 / spread**2, fit_intercept=False).fit(x, y[:, 0])
+    noise, width = m.params["noise"], m.params["width"]
+    ridge = Ridge(alpha=noise**2 / width**2, fit_intercept=False).fit(x, y[:, 0])
     w = {"y.dense_0.weight": ridge.coef_[None], "y.dense_0.bias": np.zeros(1)}
     slope = [np.abs(posterior_gradient(m, w | {"y.dense_0.weight": share * ridge.coef_[None]}, x, y)["y.dense_0.weight"])
              for share in (1, 0.9)]  # fmt: skip

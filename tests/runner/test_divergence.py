@@ -13,8 +13,10 @@ import pytest
 
 from mpcompile.diagnostics import Diagnostic, SpecError
 from mpcompile.runner import checkpoint
+from mpcompile.runner.divergence import told
 from mpcompile.runner.evaluate import evaluate
 from mpcompile.runner.loop import Options, train
+from mpcompile.runner.resume import reached
 from mpcompile.runner.run import open_run
 
 OPTIONS = Options(backend="fake", seed=3, steps=12, checkpoint_every=4)
@@ -61,6 +63,20 @@ def diverged(fake: ModuleType, out: Path, options: Options, made: Any = None, by
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_a_run_that_diverged_says_so_until_it_passed_that_step(fake: ModuleType, tmp_path: Path) -> None:
+    diverged(fake, tmp_path / "run", OPTIONS, by=backend(fake, 6, infinite))
+    run = open_run(tmp_path / "run")
+    line = told(run)
+    assert line is not None and str(run.folder) in line and "at step 6" in line
+    assert reached(run.facts, []).endswith("diverged: the validation loss is nan at step 6")
+    heard: list[str] = []
+    train(
+        fake.module(), run.folder, replace(OPTIONS, resume=True), backend=fake.FakeBackend(), say=heard.append
+    )
+    assert line in heard and told(open_run(run.folder)) is None
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("change", [infinite, huge])
 @pytest.mark.parametrize("validated", [False, True])
 @pytest.mark.parametrize("step", range(1, 13))
@@ -70,6 +86,8 @@ def test_the_last_finite_checkpoint_is_kept(
     """At whatever step an update explodes, the last one included, with and without a validation split."""
     options = OPTIONS if validated else replace(OPTIONS, data=unvalidated(tmp_path))
     found = diverged(fake, tmp_path / "run", options, by=backend(fake, step, change))
+    recorded = open_run(tmp_path / "run").facts["diverged"]
+    assert found.message == f"training diverged: {recorded['what']}" and step <= recorded["step"] <= 12
     kept = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert kept is not None and kept.record["step"] == (step - 1) // 4 * 4
     assert all(np.isfinite(v).all() for v in kept.state.values())

@@ -181,7 +181,7 @@ def _where(reason: BaseException) -> Span:
     while trace is not None:
         path = trace.tb_frame.f_code.co_filename
         if "site-packages" not in path and not path.startswith(_OWN):
-            found = Span(path, trace.tb_lineno, 1, trace.tb_lineno, 2)
+            found = Span.of_code(path, trace.tb_lineno)
         trace = trace.tb_next
     return found
 

@@ -53,7 +53,7 @@ def _span(frame: Any) -> Span:
         if frame.end_line == line and frame.end_column > frame.start_column
         else column + 1
     )
-    return Span(frame.file_name, line, column, line, end)
+    return Span.of_code(frame.file_name, line, column, end)
 
 
 def modules(equation: Any) -> tuple[Frame, ...]:

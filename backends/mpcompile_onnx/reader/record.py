@@ -272,7 +272,7 @@ def _span(node: NodeProto) -> Span:
         number = rest.partition(",")[0]
         if head.startswith('File "') and number.isdigit():
             path = head.removeprefix('File "')
-            found = Span(path, int(number), 1, int(number), 2)
+            found = Span.of_code(path, int(number))
             own = own if _FRAMEWORK.search(path) else found
     return own if own.path else found
 

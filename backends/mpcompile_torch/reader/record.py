@@ -182,10 +182,8 @@ def _span(frame: FrameType) -> Span:
     places = next(islice(code.co_positions(), frame.f_lasti // 2, None), (None,) * 4)
     first, last, column, end = (p if p is not None else 0 for p in places)
     if not first or last != first:  # of a call over several lines its first
-        return Span(
-            code.co_filename, first or frame.f_lineno, column + 1, first or frame.f_lineno, column + 2
-        )
-    return Span(code.co_filename, first, column + 1, first, end + 1)
+        return Span.of_code(code.co_filename, first or frame.f_lineno, column + 1)
+    return Span.of_code(code.co_filename, first, column + 1, end + 1)
 
 
 @cache
@@ -194,7 +192,7 @@ def _written(forward: Callable[..., Any]) -> Span:
     code = getattr(inspect.unwrap(forward), "__code__", None)
     if code is None or code.co_filename.startswith(_OWN):
         return Span.none()
-    return Span(code.co_filename, code.co_firstlineno, 1, code.co_firstlineno, 2)
+    return Span.of_code(code.co_filename, code.co_firstlineno)
 
 
 @contextmanager
@@ -335,7 +333,7 @@ def failed(reason: Exception) -> Unrecordable:
     while frames is not None:
         if not frames.tb_frame.f_code.co_filename.startswith(_OWN):
             line = frames.tb_lineno
-            span = Span(frames.tb_frame.f_code.co_filename, line, 1, line, 2)
+            span = Span.of_code(frames.tb_frame.f_code.co_filename, line)
         frames = frames.tb_next
     return Unrecordable(f"the call fails: {kind}{what}", span)
 

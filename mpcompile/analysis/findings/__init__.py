@@ -44,8 +44,8 @@ ONCE = frozenset(("MP321", "MP322", "MP327", "MP328", "MP330", "MP331"))
 
 
 def names() -> dict[str, str]:
-    """Return the code of each finding by its name in `allow`, those of the syntax tree (`frontend/unused.py`) too."""
-    return {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324"])}
+    """Return the code of each finding by its name in `allow`, those of the syntax tree too."""
+    return {CODES[c].name.replace("-", "_"): c for c in sorted([*FINDINGS, "MP324", "MP333"])}
 
 
 def findings(module: Module) -> list[Diagnostic]:

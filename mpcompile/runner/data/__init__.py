@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mpcompile.diagnostics import Span, error
+from mpcompile.diagnostics.nearest import meant
+from mpcompile.frontend.kinds import misplaced
 from mpcompile.ir import Array, DType, Module, multiple_of, numbers
 from mpcompile.ir.axes import CHANNEL, SPACES, Role, role
 from mpcompile.ir.data_sets import DATA_SETS
-from mpcompile.lowering.names import near
 from mpcompile.runner.data.alignments import require_alignments
 from mpcompile.runner.data.dataset import (
     SPLITS,
@@ -213,8 +214,10 @@ def _user(module: Module, spec: str, known: Known) -> Raw:
                 "a path begins where the command runs; --data PATH names another place, also of a run's data"
             )
             raise error("MP501", f"there is no data file '{spec}'", _stated(module, spec), help=help)
+        if other := misplaced(spec, "data set"):
+            raise error("MP501", other[0], _stated(module, spec), help=other[1])
         place, all_ = _stated(module, spec), f"known: {', '.join(NAMES)}; or a path to your own"
-        raise error("MP501", f"no data set is named '{spec}'", place, **near(spec, NAMES, place, all_))
+        raise error("MP501", f"no data set is named '{spec}'", place, **meant(spec, NAMES, place, all_))
     return read(path, known)
 
 

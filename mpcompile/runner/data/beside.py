@@ -18,10 +18,12 @@ _EXACT = 2**53
 
 
 def taken(raw: Raw, names: Collection[str]) -> Raw:
-    """Take columns out of raw data, in place, and return them as data of their own."""
+    """Take columns out of raw data, in place, and return them as data of their own. Raises `Unreadable`."""
     names = [
         n for n in names if n not in _MODELS and n in raw.columns and n not in (*raw.streams, *raw.pieces)
     ]
+    for fault in (raw.faults[n] for n in names if n in raw.faults):
+        raise fault
     splits = {split: {n: columns.pop(n) for n in names} for split, columns in raw.splits.items()}
     return Raw(splits, classes={n: raw.classes.pop(n) for n in names if n in raw.classes})
 

@@ -59,7 +59,7 @@ def _pack(path: Path, known: Known) -> Raw:
 
 def _columns(path: Path, known: Known) -> Raw:
     """Columns of a source of pyarrow's that fit into memory."""
-    raw = _cut(collected(path, Wishes(), lambda name: Memory(path, name)).raw(path, known))
+    raw = _cut(collected(path, Wishes(partial=True), lambda name: Memory(path, name)).raw(path, known))
     raw.digest = digest_of_files(files_below(path)) if path.is_dir() else ""
     return raw
 

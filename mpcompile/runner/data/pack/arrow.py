@@ -20,7 +20,7 @@ from mpcompile.ir import Array
 from mpcompile.runner.data.opening import Unreadable, opened, reading
 from mpcompile.runner.data.pack.collect import Block, Coded, Sequences
 from mpcompile.runner.data.pack.sources import Blocks, Wishes, chosen_of, of_letters
-from mpcompile.runner.data.pack.store import Facts
+from mpcompile.runner.data.pack.store import Facts, unread
 from mpcompile.runner.data.pictures import Fit, decoded
 
 SUFFIXES = (".parquet", ".arrow", ".feather", ".ipc")
@@ -170,29 +170,41 @@ def _block(arrow: ModuleType, path: Path, batch: Any, wishes: Wishes, facts: Fac
     for name in chosen_of(path, wishes, batch.schema.names):
         column, types = batch.column(name), arrow.types
         kind = column.type
-        if types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind):
+        if not _readable(types, kind):
+            if not wishes.partial:
+                taken = ", ".join(n for n in wishes.columns or batch.schema.names if n != name)
+                raise Unreadable(f"{path}: {unread(name, kind)}", f"--columns {taken} leaves it out")
+            scalars[name], facts.unread[name] = np.full(len(column), np.nan), str(kind)
+        elif types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind):
             scalars[name] = _coded(arrow, column)
         elif name in facts.classes and types.is_integer(kind):
             scalars[name] = Coded(
                 np.nan_to_num(_numbers(arrow, column), nan=-1).astype(np.int64), facts.classes[name]
             )
-        elif (
-            types.is_boolean(kind)
-            or types.is_integer(kind)
-            or types.is_floating(kind)
-            or types.is_decimal(kind)
-        ):
-            scalars[name] = _numbers(arrow, column)
-        elif types.is_struct(kind) and "bytes" in [kind.field(i).name for i in range(kind.num_fields)]:
+        elif types.is_struct(kind):
             arrays[name] = _pictures(path, name, column.field("bytes"), wishes.fit)
             facts.images, facts.levels = sorted({*facts.images, name}), {**facts.levels, name: 256}
-        elif types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+        elif _is_list(types, kind):
             arrays[name] = _lists(arrow, path, name, column)
         else:
-            taken = ", ".join(n for n in batch.schema.names if n != name)
-            raise Unreadable(f"{path}: column '{name}' holds {kind}; numbers, words, lists and pictures are read",
-                             f"--columns {taken} leaves it out")  # fmt: skip
+            scalars[name] = _numbers(arrow, column)
     return Block(scalars, arrays)
+
+
+def _readable(types: ModuleType, kind: Any) -> bool:
+    """Whether columns of a type are read: numbers, words, pictures, and lists of numbers."""
+    if types.is_struct(kind):
+        return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+    words = types.is_dictionary(kind) or types.is_string(kind) or types.is_large_string(kind)
+    if words or types.is_decimal(kind):
+        return True
+    while _is_list(types, kind):
+        kind = kind.value_type
+    return bool(types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind))
+
+
+def _is_list(types: ModuleType, kind: Any) -> bool:
+    return bool(types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind))
 
 
 def _numbers(arrow: ModuleType, column: Any) -> Array:
@@ -242,16 +254,13 @@ def _lists(arrow: ModuleType, path: Path, name: str, column: Any) -> Array | Seq
 
 def _inner(arrow: ModuleType, path: Path, name: str, values: Any) -> Array:
     """The entries of lists: numbers, or lists that have one size."""
-    types, kind = arrow.types, values.type
-    if types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
+    if _is_list(arrow.types, values.type):
         found = _lists(arrow, path, name, values)
         if isinstance(found, Sequences):
             if len(set(found.lengths.tolist())) > 1:
                 raise Unreadable(f"{path}: the steps of '{name}' differ in size")
             found = found.values.reshape(len(values), -1, *found.values.shape[1:])
         return found
-    if not (types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)):
-        raise Unreadable(f"{path}: the lists of '{name}' hold {kind}, not numbers")
     return _numbers(arrow, values)
 
 

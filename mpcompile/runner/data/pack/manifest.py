@@ -56,6 +56,7 @@ class _Facts(_Strict):
     vocabulary: list[str] | None
     classes: dict[Name, list[Name]]
     rate: Natural
+    unread: dict[Name, Name] = {}
 
 
 class Manifest(_Strict):

@@ -33,12 +33,14 @@ class Wishes:
 
     text     `characters`, `bytes`, or the path of a tokenizer.json
     column   of a table: the one that is the text
+    partial  whether a column of a type that is not read matters only where a variable takes it
     """
 
     columns: Sequence[str] = ()
     fit: Fit | None = None
     text: str = "characters"
     column: str | None = None
+    partial: bool = False
 
 
 def of_npz(path: Path, wishes: Wishes, facts: Facts) -> Blocks:

@@ -32,6 +32,7 @@ class Facts:
 
     rows    split -> column -> number of rows, in the order in which they follow one another
     header  names of the columns of the table
+    unread  column -> its type, which is not read: it matters where a variable takes the column
     """
 
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -44,6 +45,12 @@ class Facts:
     vocabulary: list[str] | None = None
     classes: dict[str, list[str]] = field(default_factory=dict)
     rate: int = 0
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+def unread(name: str, kind: object) -> str:
+    """Return what is wrong with a column of a type that is not read."""
+    return f"column '{name}' holds {kind}; numbers, words, pictures and lists of numbers are read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,11 @@ class Store:
                     headed[column] = [facts.header[i] for i in chosen]
         classes = {k: v for k, v in facts.classes.items() if k not in facts.header}
         for column, chosen in at.items():
+            if lost := next((n for n in (facts.header[i] for i in chosen) if n in facts.unread), None):
+                names = ",".join(n for n in facts.header if n not in facts.unread)
+                faults[column] = Unreadable(f"{path}: {unread(lost, facts.unread[lost])}",
+                                            f"mpcompile data pack {path} --columns {names} leaves it out")  # fmt: skip
+                continue
             wordy = [facts.header[i] for i in chosen if facts.header[i] in facts.classes]
             if wordy and len(chosen) > 1:
                 faults[column] = Unreadable(
@@ -198,4 +210,4 @@ def header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     )
 
 
-__all__ = ["HEADER", "TABLE", "Facts", "File", "Memory", "Sink", "Store", "header"]
+__all__ = ["HEADER", "TABLE", "Facts", "File", "Memory", "Sink", "Store", "header", "unread"]
