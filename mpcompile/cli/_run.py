@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,10 +103,11 @@ def fail(message: str, code: int = USAGE) -> NoReturn:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Exits with 2 where it cannot be written."""
+    """Write a file whole or not at all, in a folder that is there. Exits with 2 where it cannot be written."""
     from mpcompile.runner import disk
 
     try:
+        os.stat(path.parent)
         with disk.whole(path) as aside:
             aside.write_text(text, encoding="utf-8", newline="\n")
     except OSError as problem:

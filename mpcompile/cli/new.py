@@ -57,6 +57,7 @@ def new(
     if path.exists() and not force:
         echo(f"error: {path} exists; --force replaces it", err=True)
         raise typer.Exit(2)
+    directory.mkdir(parents=True, exist_ok=True)
     write_text(path, format_model(model, syntax, guard(text, f"{template}.mp")))
     echo(f"wrote {path}", f"next: mpcompile check {path}")
 

@@ -33,6 +33,8 @@ def parse(path: Path | str) -> tuple[ast.Model, Source]:
 
     Raises `SpecError` with every independent error of the file.
     """
+    if not Path(path).exists():
+        read_file(path)  # raises: what is not there has no ending to speak of
     syntax = syntax_of(path)
     source = read_file(path)
     return _parse(source, syntax), source
