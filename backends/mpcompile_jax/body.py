@@ -21,7 +21,7 @@ from mpcompile.kernels import Kernel
 from mpcompile.ops import Repeat
 from mpcompile.outline import Block, Loop, Path
 from mpcompile_jax import loops, parameters, windows
-from mpcompile_jax.kernels import KERNELS, spells
+from mpcompile_jax.kernels import HELPERS, KERNELS, spells
 from mpcompile_jax.literals import truth_values
 from mpcompile_jax.rows import tensor
 from mpcompile_jax.spelling import SPELLINGS
@@ -30,7 +30,7 @@ from mpcompile_jax.verify import ALLOWED
 #: Names that mean something in an emitted file.
 RESERVED = frozenset({
     *ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names),
-    *windows.HELPERS, *loops.HELPERS, *parameters.HELPERS,
+    *windows.HELPERS, *loops.HELPERS, *parameters.HELPERS, *HELPERS,
     "Params", "load", TABLE, "_",
 })  # fmt: skip
 

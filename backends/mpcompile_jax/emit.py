@@ -12,14 +12,14 @@ from mpcompile.emission.names import free
 from mpcompile.emission.text import basename, remark
 from mpcompile.ir import Module
 from mpcompile.outline import apart, outline
-from mpcompile_jax import loops, parameters, windows
+from mpcompile_jax import kernels, loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
 from mpcompile_jax.stretches import stretches_from_layers
 from mpcompile_jax.verify import verify_source
 
 #: Functions that emitted text calls, by their names.
-EVERY = windows.HELPERS | loops.HELPERS | parameters.HELPERS
+EVERY = windows.HELPERS | loops.HELPERS | parameters.HELPERS | kernels.HELPERS
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from mpcompile.kernels import (
     Kernel,
     Linear,
     Mish,
+    Phase,
     Relu6,
     Selu,
     Silu,
@@ -54,6 +55,23 @@ def _glu(a: RowContext, k: Glu, args: Operands) -> Expr:
     return Expr(f"jax.nn.glu({args['x'].text}, axis={k.axis})")
 
 
+def _phase(a: RowContext, k: Phase, args: Operands) -> Expr:
+    x = tensor(a, args["x"], DType.INT).text
+    return Expr(f"phases({x}, {k.base!r}, {k.count}, {a.kind(DType.FLOAT)})", heavy=True)
+
+
+HELPERS = {
+    "phases": '''def phases(x: Array, base: float, count: int, dtype: jnp.dtype | type) -> Array:
+    """Multiply whole numbers [..., 1] by base^(-i / count); in half precision without whole turns."""
+    narrow = jnp.zeros((), dtype).dtype
+    wide = jnp.promote_types(narrow, jnp.float32)
+    angle = x.astype(wide) * base ** (jnp.arange(count, dtype=wide) / -count)
+    if wide != narrow:
+        angle = angle - jnp.floor(angle / math.tau + 0.5) * math.tau
+    return angle.astype(narrow)
+'''
+}
+
 KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
     Elu.name: _elu,
     Gelu.name: _unary("jax.nn.gelu({x}, approximate=False)"),
@@ -63,6 +81,7 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr]] = {
     HardSwish.name: _unary("jax.nn.hard_swish({x})"),
     Linear.name: _linear,
     Mish.name: _unary("jax.nn.mish({x})"),
+    Phase.name: _phase,
     Relu6.name: _unary("jax.nn.relu6({x})"),
     Selu.name: _unary("jax.nn.selu({x})"),
     Silu.name: _unary("jax.nn.silu({x})"),

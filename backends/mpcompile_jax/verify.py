@@ -36,8 +36,8 @@ MODULES = {
     | set("checkpoint closure_convert custom_jvp jvp linearize linear_transpose".split()),
     "jnp": set(
         "exp log tanh sqrt abs sign inner floor sin cos maximum minimum where broadcast_to pad concatenate stack flip "
-        "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis linalg.inv "
-        "linalg.slogdet".split()
+        "zeros ones full arange argmax any asarray take_along_axis ones_like moveaxis promote_types float32 dtype "
+        "linalg.inv linalg.slogdet".split()
     ),
     "lax": set(
         "erf stop_gradient broadcasted_iota cumsum conv_general_dilated reduce_window add scan "
@@ -47,7 +47,7 @@ MODULES = {
     "np": set(
         "arange array asarray eye full tri add.outer greater_equal.outer broadcast_to reshape ndarray int32".split()
     ),
-    "math": {"inf", "nan", "prod"},
+    "math": {"inf", "nan", "prod", "tau"},
     "itertools": {"product"},
 }
 NODES = (ast.DictComp, ast.GeneratorExp, ast.Starred, ast.Continue, ast.Assert)

@@ -33,7 +33,7 @@ RESERVED = (
         {*ALLOWED.names, *ALLOWED.known, *(n for names in ALLOWED.imported.values() for n in names), "_"}
     )
     | defined([*literals.HELPERS.values(), *recurrent.HELPERS.values()])
-    | defined([helpers.MAX_POOL, helpers.GROUP, helpers.ALL_SUM])
+    | defined([helpers.MAX_POOL, helpers.GROUP, helpers.ALL_SUM, helpers.PHASES])
     | {"load", TABLE, "model", "module"}
 )
 

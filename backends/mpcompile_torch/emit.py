@@ -18,7 +18,7 @@ from mpcompile_torch import recurrent
 from mpcompile_torch.class_names import class_names
 from mpcompile_torch.classes import ClassWriter
 from mpcompile_torch.facts import Facts
-from mpcompile_torch.helpers import ALL_SUM, GROUP, MAX_POOL
+from mpcompile_torch.helpers import ALL_SUM, GROUP, MAX_POOL, PHASES
 from mpcompile_torch.in_place import find_updates
 from mpcompile_torch.layers import read_alike
 from mpcompile_torch.lists import as_lists
@@ -44,6 +44,7 @@ EVERY = {
     "max_pool_padded": MAX_POOL,
     "Group": GROUP,
     "AllSum": ALL_SUM,
+    "phases": PHASES,
     **{f"fused_{name}": text for name, text in recurrent.HELPERS.items()},
 }
 

@@ -49,3 +49,12 @@ ALL_SUM = '''class AllSum(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return AllSum.apply(gradient)
 '''
+
+PHASES = '''def phases(x: Tensor, base: float, count: int, dtype: torch.dtype) -> Tensor:
+    """Multiply whole numbers [..., 1] by base^(-i / count); in half precision without whole turns."""
+    wide = torch.promote_types(dtype, torch.float32)
+    angle = x.to(wide) * base ** (torch.arange(count, dtype=wide, device=x.device) / -count)
+    if wide != dtype:
+        angle = angle - torch.floor(angle / math.tau + 0.5) * math.tau
+    return angle.to(dtype)
+'''

@@ -22,6 +22,7 @@ from mpcompile.kernels import (
     LayerNorm,
     Linear,
     Mish,
+    Phase,
     Prelu,
     Relu6,
     RmsNorm,
@@ -119,6 +120,11 @@ def _binary_log_prob(a: RowContext, k: BinaryLogProb, args: Operands) -> Expr:
     return Expr(f'-F.binary_cross_entropy_with_logits({logits}, {x}, reduction="none")', UNARY)
 
 
+def _phase(a: RowContext, k: Phase, args: Operands) -> Expr:
+    x = tensor(a, args["x"], DType.INT).text
+    return Expr(f"phases({x}, {k.base!r}, {k.count}, {a.float_dtype()})", heavy=True)
+
+
 def _unbind(a: RowContext, k: Unbind, args: Operands) -> list[Expr]:
     return [Expr(f"{args['x'].at(ATOM)}.unbind({k.axis})", heavy=True)]
 
@@ -146,6 +152,7 @@ KERNELS: dict[str, Callable[[RowContext, Any, Operands], Expr | list[Expr]]] = {
     LayerNorm.name: _norm,
     Linear.name: _linear,
     Mish.name: _unary("F.mish({x})"),
+    Phase.name: _phase,
     Prelu.name: _prelu,
     Relu6.name: _unary("F.relu6({x})"),
     RmsNorm.name: _norm,

@@ -30,7 +30,7 @@ MODULES = {
     "torch": set(
         "exp log tanh sigmoid sqrt abs sign floor erf sin cos maximum minimum where cat full "
         "eye no_grad is_grad_enabled zeros ones arange stack tensor zeros_like ones_like empty randn "
-        "broadcast_to equal reshape bool int64 get_default_dtype "
+        "broadcast_to equal reshape bool int64 get_default_dtype promote_types float32 dtype "
         "nn.grad.conv1d_weight nn.grad.conv2d_weight nn.grad.conv3d_weight lstm gru rnn_tanh linalg.inv "
         "linalg.slogdet compiler.is_compiling "
         "utils.checkpoint.checkpoint autograd.Function "
@@ -56,9 +56,9 @@ MODULES = {
         "RMSNorm",
         "init.orthogonal_",
     },
-    "math": {"inf", "nan"},
+    "math": {"inf", "nan", "tau"},
 }
-KNOWN = {"bool", "Tensor", "Any", "TYPE_CHECKING", "__file__"}
+KNOWN = {"bool", "float", "Tensor", "Any", "TYPE_CHECKING", "__file__"}
 ALLOWED = Allowed(
     IMPORTS,
     IMPORTED,

@@ -27,6 +27,7 @@ from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.masks import find_started
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
 from mpcompile.kernels.parts import Split, Unbind
+from mpcompile.kernels.phases import Phase
 from mpcompile.kernels.products import Convolution, Linear
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "LayerNorm",
     "Linear",
     "Mish",
+    "Phase",
     "Prelu",
     "RecurrentLayer",
     "Relu6",

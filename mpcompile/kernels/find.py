@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from mpcompile.ir import Constant, Graph, Node, Primitive, Value
-from mpcompile.kernels import activations, attention, losses, norms, parts, products
+from mpcompile.kernels import activations, attention, losses, norms, parts, phases, products
 from mpcompile.kernels.base import Kernel, Rule, Site
 
 #: Every rule. Of two for one node the earlier is asked first, so a kernel that covers more stands above its part.
 RULES: tuple[Rule, ...] = (
-    *norms.RULES, *activations.RULES, *attention.RULES, *losses.RULES, *products.RULES, *parts.RULES,
+    *norms.RULES, *activations.RULES, *attention.RULES, *losses.RULES, *phases.RULES, *products.RULES,
+    *parts.RULES,
 )  # fmt: skip
 
 #: Every kernel by name.

@@ -221,7 +221,8 @@ def _angles(ctx: Context, time: int | Symbolic, size: int, base: float) -> Value
     """position base^(-2 i / size) for i below size / 2: [time, size / 2]."""
     b = ctx.b
     speeds = base ** (-np.arange(0, size, 2) / size)
-    return F.mul(b, F.reshape(b, F.steps(b, time), (time, 1)), b.constant(speeds))
+    places = F.reshape(b, b.emit(ops.Iota((time,), 0)), (time, 1))
+    return F.mul(b, F.to_float(b, places), b.constant(speeds))
 
 
 def _slopes(ctx: Context, heads: int, scores: Value, later: int) -> Value:
@@ -296,8 +297,9 @@ class Sinusoid(Acting):
         (x,), b, (time, size) = inputs, ctx.b, inputs[0].shape[1:]
         if not isinstance(size, int) or size % 2:
             raise ctx.fail("MP201", f"sinusoid fills pairs of channels, and got {size} of them")
-        angle = F.reshape(b, _angles(ctx, time, size, self.base), (time, size // 2, 1))
-        pairs = F.concat(b, [b.emit(ops.Sin(), angle), b.emit(ops.Cos(), angle)], 2)
+        angle = _angles(ctx, time, size, self.base)
+        waves = (F.reshape(b, b.emit(op, angle), (time, size // 2, 1)) for op in (ops.Sin(), ops.Cos()))
+        pairs = F.concat(b, list(waves), 2)
         return F.add(b, x, F.reshape(b, pairs, (time, size)))
 
 

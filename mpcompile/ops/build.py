@@ -13,7 +13,7 @@ from math import pi
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.ir import Array, Builder, DType, Primitive, Shape, Symbolic, Value, product
+from mpcompile.ir import Array, Builder, DType, Primitive, Shape, Value, product
 
 Operand = Value | float | int
 
@@ -163,11 +163,6 @@ def batch_mean(b: Builder, x: Value) -> Value:
     """Average x[N] to a scalar. The batch size is symbolic, so the graph counts it."""
     ones = b.emit(ops.BroadcastTo((x.shape[0],)), b.constant(1.0))
     return div(b, sum_axes(b, x, [0]), sum_axes(b, ones, [0]))
-
-
-def steps(b: Builder, length: int | Symbolic) -> Value:
-    """Emit 0, 1, ..., length - 1 as floats: [length]."""
-    return to_float(b, b.emit(ops.Iota((length,), 0)))
 
 
 def linear(b: Builder, x: Value, weight: Value, bias: Value | None) -> Value:

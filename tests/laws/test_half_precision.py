@@ -10,6 +10,7 @@ from specs_under_test import NAMES
 from specs_under_test import module as spec
 from written import lowered
 
+from mpcompile.interpret import interpret
 from mpcompile.ir import Array, Constant, DType, Graph, Value
 from mpcompile.ops import Cast, CumSum, Equal, Less, LessEqual, Sum
 from mpcompile.ops.traits import Elementwise, Movement
@@ -87,6 +88,19 @@ def test_counts_above_256_are_exact_in_bfloat16(name: str) -> None:
     given = {k: jnp.asarray(v, None if k in whole else jnp.bfloat16) for k, v in inputs.items()}
     drawn = import_programs(m)[program](cast, **given)
     np.testing.assert_array_equal(np.asarray(drawn, np.float64), wanted)
+
+
+def test_angles_of_places_above_256_are_near_in_bfloat16() -> None:
+    """The sines and cosines of `sinusoid` at place 399, up to the rounding of an angle below pi."""
+    text = "input x: real[time, 8]\ntarget y: real[4]\ny ~ normal(x -> sinusoid -> last)\n"
+    m, x = lowered(f"model m\n{text}"), np.zeros((1, SIZE, 8))
+    (want,) = interpret(m.programs["predict"], {}, {"x": x}).values()
+    assert np.abs(want).max() > 0.9
+    model = build_model(emit_module(optimise(m).module), {}, torch.bfloat16)
+    made = model.predict(torch.from_numpy(x).bfloat16()).double().numpy()
+    np.testing.assert_allclose(made, want, atol=0.01)
+    drawn = import_programs(m)["predict"]({}, jnp.asarray(x, jnp.bfloat16))
+    np.testing.assert_allclose(np.asarray(drawn, np.float64), want, atol=0.01)
 
 
 @pytest.mark.parametrize("name", NAMES)

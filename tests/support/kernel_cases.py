@@ -37,6 +37,16 @@ program f(x: float[N, 4, 4], g: float[4], c: float[4]) -> (y: float[N, 4, 4]) {
   return y = %y
 }
 """
+PHASE = """
+program f(n: int[N, 1], w: float[N, 4]) -> (y: float[N, 4]) {
+  %speeds = constant [1.0, 0.1, 0.01, 0.001] : float[4]
+  %places = cast(%n) {dtype: !float}
+  %angle = mul(%places, %speeds)
+  %wave = cos(%angle)
+  %y = mul(%wave, %w)
+  return y = %y
+}
+"""
 RMS_NORM = """
 program f(x: float[N, 4, 4], g: float[4]) -> (y: float[N, 4, 4]) {
   %share = constant 0.25 : float[]
@@ -208,6 +218,17 @@ CASES = {
         .replace("%scaled = mul(%normal, %g)\n  %y = add(%scaled, %c)", "%y = neg(%normal)"),
         "layer_norm(x = x, weight = None, bias = None, shape = (4, 4), eps = 1e-05)",
         (),
+    ),
+    "phase": Case(
+        PHASE,
+        "phase(x = n, base = 10000.0, count = 4)",
+        (
+            ("0.001]", "0.002]", ()),  # no powers of one base
+            ("n: int[N, 1]", "n: int[N, 4]", ()),
+            ("%wave = cos(%angle)", "%wave = tanh(%angle)", ()),  # whole turns count
+            ("%y = mul(%wave, %w)", "%y = mul(%wave, %angle)", ()),
+            ("%angle = mul(%places, %speeds)", "%angle = add(%places, %speeds)", ()),
+        ),
     ),
     "rms_norm": Case(
         RMS_NORM,
