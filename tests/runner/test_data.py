@@ -104,6 +104,8 @@ def test_shapes_take_the_declared_size(fake: ModuleType) -> None:
 
 def test_text_is_cut_into_windows(fake: ModuleType) -> None:
     x = fake.field("x", "input", "category", TIME, classes=37)
+    for base in ("real", "binary"):
+        assert refused(having(fake.field("x", "input", base, TIME)), "text").code == "MP504"
     found = refused(having(x, letters=37), "text")
     assert (found.code, found.help) == ("MP505", "--set letters=36")
     y = fake.field("y", "target", "category", TIME, classes=36)

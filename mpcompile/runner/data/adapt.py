@@ -234,16 +234,15 @@ class Adapter:
         return window
 
     def _vocabulary(self, field: Field, found: int) -> None:
-        if field.base in ("category", "integer") and field.classes != found:
+        """Raises `SpecError`: MP504 for a variable of numbers, MP505 for another number of classes."""
+        if field.base not in ("category", "integer"):
+            raise error("MP504", f"field '{field.name}': data '{self.name}' is a text, whose characters are classes "
+                        "without order", field.span, help=f"declare {field.name}: category({found})[...]")  # fmt: skip
+        if field.classes != found:
             names = [k for k, v in self.module.params.items() if v == field.classes]
             flag = f"--set {names[0]}={found}" if names else f"declare '{field.name}' with {found} classes"
-            raise error(
-                "MP505",
-                f"data '{self.name}' has {found} different characters, "
-                f"'{field.name}' declares {field.classes}",
-                field.span,
-                help=flag,
-            )
+            raise error("MP505", f"data '{self.name}' has {found} different characters, '{field.name}' declares "
+                        f"{field.classes}", field.span, help=flag)  # fmt: skip
 
     def _pieces(self, field: Field, column: str, columns: dict[str, Array], rows: Array | None) -> Pieces:
         """Sequences of unequal length, for a field along a length that the model lets each example state."""
