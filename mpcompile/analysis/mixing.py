@@ -17,7 +17,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mpcompile import ops
-from mpcompile.analysis.stencils import OffsetSets, axes_of, reads_any, source_of, spatial_axes, unread
+from mpcompile.analysis.stencils import (
+    OffsetSets,
+    axes_of,
+    reads_any,
+    same_sets,
+    source_of,
+    spatial_axes,
+    unread,
+)
 from mpcompile.ir import (
     Abstract,
     Array,
@@ -75,6 +83,7 @@ def mixing_sets(graph: Graph, source: str, cap: int) -> OffsetSets:
         values.update(
             zip(node.outputs, results, strict=True) if reason is None else dict.fromkeys(node.outputs, reason)
         )
+    graph.settle(lambda v, w: same_sets(values[v], values[w]))
     return OffsetSets(lattice, axes, values)
 
 

@@ -38,6 +38,7 @@ from mpcompile.ir import (
     Symbolic,
     Value,
 )
+from mpcompile.ir.facts import same
 from mpcompile.ops.traits import OneToOne
 
 #: More source positions than this are not attempted.
@@ -82,6 +83,7 @@ def distances(
     np.put_along_axis(seed, positions[..., None], FAR, -1)
     memory: dict[Value, Abstract] = {}
     last = {v: node for node in graph.nodes() for v in node.inputs} | dict.fromkeys(graph.outputs.values())
+    last |= dict.fromkeys(v for cut in graph.cuts for pair in cut.ends or () for v in pair)
     for node in graph.nodes():
         if isinstance(node.op, Input | Parameter):
             shape = node.types[0].concrete(environment)
@@ -93,6 +95,7 @@ def distances(
             memory.update(zip(node.outputs, results, strict=True))
         for v in {v for v in node.inputs if last[v] is node}:  # nobody else asks: tables are large
             del memory[v]
+    graph.settle(lambda v, w: same(memory[v], memory[w]))
     return {
         name: np.where(memory[v].full() > 0, FAR - memory[v].full(), -1) for name, v in graph.outputs.items()
     }

@@ -161,6 +161,7 @@ class _Alignment:
                 for k in range(self.rank)
             )
             self.known.update(dict.fromkeys(node.outputs, good))
+        self.graph.settle(lambda v, w: self.known[v] == self.known[w])
         return self.known
 
     def _reads(self, value: Value) -> bool:

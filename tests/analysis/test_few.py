@@ -13,6 +13,8 @@ from specs_under_test import ROOT
 
 from mpcompile import api
 from mpcompile.analysis.few import MOST, few_layers, neutral
+from mpcompile.analysis.mixing import mixing_sets
+from mpcompile.analysis.paths import distances, positions_of
 from mpcompile.analysis.prove import prove
 from mpcompile.ir import Graph, Programs, Unsettled
 
@@ -24,18 +26,25 @@ def sequence(body: str, check: str = "") -> str:
 
 
 COMPLETE = "check { complete(x) }\n"
+PATHS = "check {{ path_length(x) {} }}\n"
+ALL = "check { complete(x); path_length(x) <= 1; receptive_field(x) >= 4; no_blind_spot(x) }\n"
 ATTENTION = "residual(layer_norm -> attention(2, mask = causal))"
 SHIFTED = " -> ".join(5 * ["shift"])
 #: Models on which something first shows, or would show, in a later iteration than those that are looked at.
 LATE = {
     "reads ahead after five": sequence(f"{SHIFTED} -> repeat i in 1..7 {{ conv1d(4, 3, pad = same) -> tanh }}"),
     "complete after seven": sequence("shift -> repeat i in 1..7 { conv1d(4, 2) -> tanh }", COMPLETE),
-    "normalised": sequence("shift -> repeat i in 1..7 { residual(layer_norm -> attention(2, mask = causal)) }", COMPLETE),
+    "normalised": sequence(f"shift -> repeat i in 1..4 {{ {ATTENTION} }}", ALL),
     "attention without a residual": sequence("shift -> repeat i in 1..7 { attention(2, mask = causal) }", COMPLETE),
     "a causal mask is missing": sequence("shift -> repeat i in 1..7 { residual(attention(2)) }"),
     "no shift": sequence("repeat i in 1..7 { residual(attention(2, mask = causal)) }"),
     "affine layers": mean("repeat i in 1..7 { dense(4) }"),
     "the last layer is affine": mean("repeat i in 1..7 { dense(4) -> tanh -> dense(4) }"),
+    "paths that grow": sequence("shift -> repeat i in 1..4 { attention(2, mask = causal) }", PATHS.format("<= 3")),
+    "a field that grows": sequence(
+        "shift -> repeat i in 1..6 { conv1d(4, 2) -> tanh }",
+        "check { receptive_field(x) <= 5; no_blind_spot(x) }\n",
+    ),
     "lengths": sequence(f"shift -> repeat i in 1..7 {{ {ATTENTION} }}", COMPLETE).replace(
         "[time]\n", "[time]\ncondition x_length: integer(1..time)\n"
     ),
@@ -98,6 +107,11 @@ def test_an_analysis_that_does_not_settle_is_told() -> None:
     seen: list[bool] = []
     graph.settle(lambda before, after: seen.append(before != after) or True)
     assert seen == [True]
+    grows, sizes = few("repeat i in 1..9 { conv1d(4, 2) -> tanh }"), {"N": 1, "time": 8}
+    with pytest.raises(Unsettled):
+        distances(grows, "x", sizes, positions_of(grows, "x", sizes))
+    with pytest.raises(Unsettled):
+        mixing_sets(grows, "x", 9)
     for copy in (graph.live(), graph.rebuild(lambda b, node, inputs: None), graph.fork("other")):
         assert [cut.left for cut in copy.cuts] == [9 - MOST]
         assert all(v in copy for cut in copy.cuts for pair in cut.ends for v in pair)

@@ -81,9 +81,9 @@ KINDS: dict[str, Kind] = {
         Kind("linear"),
         Kind("padding", about="the model", promised="lengths"),
         Kind("parameters", about="the model", number="perhaps", regions=True),
-        Kind("path_length", number="always"),
-        Kind("receptive_field", number="perhaps"),
-        Kind("no_blind_spot", ordered=True),
+        Kind("path_length", number="always", regions=True),
+        Kind("receptive_field", number="perhaps", regions=True),
+        Kind("no_blind_spot", ordered=True, regions=True),
         Kind("symmetric", axis=True),
         Kind("transformed", ("flow",), "is not the variable of a flow"),
     )
