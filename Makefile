@@ -70,6 +70,7 @@ smoke: $(READY)
 fuzz: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(addprefix --target ,$(FUZZ))
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/axis_orders.py --specs 100
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/forms.py --specs 200
 
 format: $(READY)
 	$(BIN)/ruff check --fix --quiet .

@@ -137,6 +137,14 @@ def test_a_prediction_that_is_proved_to_move_moves(net: str, shape: str) -> None
     np.testing.assert_allclose(here[:, :, 3:-2, 3:-2], there[:, :, 2:-3, 2:-3], rtol=1e-10)
 
 
+@pytest.mark.parametrize(("size", "scope"), [("1", "the declared sizes"), ("7", "None")])
+def test_one_place_alone_says_nothing_of_several(size: str, scope: str) -> None:
+    """A single place is told from no other, and at another size it is."""
+    text = f"model m\ninput x: real[place: {size}, channel: 2]\ntarget y: real[place: {size}, channel: 2]\n"
+    found = verdict(lowered(text + PREDICTED.format("sinusoid(over = place)")), "equivariant")
+    assert str(found.scope) == scope
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -148,6 +156,10 @@ def test_a_prediction_that_is_proved_to_move_moves(net: str, shape: str) -> None
         (STEPS.format("gru(2)"), "`scan`"),
         ("model m\ninput x: real[3]\ntarget y: real[2]\ny ~ normal(loc = x -> dense(2), scale = 1)\n"
          "check { equivariant(y) }\n", "no axis of space or time"),
+        ("model m\ninput x: real[height: 5, width: 5]\ntarget y: real[height: 5, width: 5]\n" + PREDICTED.format(
+            "rename(height = a) -> rename(width = height) -> rename(a = width)"), "another axis of y"),
+        ("model m\ninput x: real[time: frames, height: 5, channel: 1]\ntarget y: real[time: frames, channel: 1]\n"
+         + PREDICTED.format("merge([height, channel], into = channel) -> dense(1)"), "`mat_mul`"),
     ],
 )  # fmt: skip
 def test_what_tells_places_apart_is_named(text: str, says: str) -> None:

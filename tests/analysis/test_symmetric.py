@@ -85,6 +85,28 @@ def test_an_axis_of_several_sizes_and_one_within_another_are_no_symmetry() -> No
         assert found.status == "undecided" and says in found.reason
 
 
+SAME = "x -> mean(over = node) -> spread(node, like = x)"
+
+
+@pytest.mark.parametrize(
+    ("size", "y", "net", "says"),
+    [
+        ("4", "node: 4, ", f"{SAME} -> position(over = node) -> dense(2)", "apart"),
+        ("nodes", "node: nodes, ", f"{SAME} -> dense(2) -> sinusoid(over = node)", "apart"),
+        ("4", "other: 4, node: 4, ", "e -> rename(node = a) -> rename(other = node) -> rename(a = other) -> dense(2)",
+         "another axis"),
+    ],
+)  # fmt: skip
+def test_a_prediction_of_each_node_that_stays_tells_no_nodes_apart(
+    size: str, y: str, net: str, says: str
+) -> None:
+    text = SPEC.format(size=size, count="", y=y, net=net, also="")
+    if "other: 4, node" in y:
+        text = text.replace("e: binary[node: 4, other: 4]", "e: real[node: 4, other: 4, channel: 1]")
+    (found,) = (v for v in prove(lowered(text)) if v.claim.kind == "symmetric")
+    assert found.status == "undecided" and says in found.reason
+
+
 def test_a_mask_of_another_length_does_not_move() -> None:
     """Nodes attend to the real steps of a sequence, whose mask knows no order of nodes."""
     net = "x -> attention(1, to = s)"

@@ -3,7 +3,7 @@
 Built from the pieces of `random_sequences` and the models of `enumerated`: sequences with shifts up to 40 (of real
 numbers, classes and integers; with lengths, conditions of the same, another and a fixed length, controls that are
 stretched), vectors beside sequences, fixed sequences, maps of sequences and images, masked networks and ensembles,
-images in order, flows, recurrences.
+images in order, flows, recurrences, functions over time with masks made of data and blocks that repeat.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def claimed(seed: int, n: int) -> str:
         _listed,
         _listed,
         _recurrence,
+        _spelt,
+        _spelt,
     )
     text, claims = kinds[int(rng.integers(len(kinds)))](rng)
     stated = f"check {{ {'; '.join(claims)} }}\n" if claims else ""
@@ -151,6 +153,50 @@ def _sequence(rng: np.random.Generator) -> tuple[str, list[str]]:
             kind, first, law, last = f"real[{length}, {d}]", f"dense({width})", "", f"dense({2 * d})"
     body = " -> ".join([first, *blocks, last])
     return f"input x: {kind}\n{head}x ~ autoregressive{law} {{ {body} }}\n", _claims(rng)
+
+
+def _spelt(rng: np.random.Generator) -> tuple[str, list[str]]:
+    """A sequence, or a map of one, with functions over time, masks made of data, one net in two places, and blocks that
+    repeat.
+    """
+    width, names = int(rng.integers(1, 4)), iter("abcdefghijklmnopqrs")
+
+    def function() -> str:
+        p, lag = next(names), _number(rng, SHIFTS)
+        return _one(
+            rng,
+            f"dense({width}) as {p} -> (where({p} -> step, {p} -> shift({lag}), {p}))",
+            f"dense({width}) as {p} -> (where({p} -> cumsum(over = time) -> step, {p}, 0))",
+            f"dense({width}) as {p} -> ({p} * ({p} -> shared))",
+            f"dense({width}) as {p} -> ({p} - ({p} -> {_one(rng, 'mean', 'max', 'logsumexp')}(over = time)))",
+            f"dense({width}) as {p} -> ({p} + ({p} -> at(time, 0)))",
+            f"dense({width}) as {p} -> ({p} + ({p} -> shift -> cumsum(over = time)))",
+            f"dense({width}) as {p} -> ({p} + ({p} -> argmax(over = channel) -> embedding({width})))",
+            f"dense({width}) as {p} -> (({p} -> sigmoid) * ({p} -> shared -> shift({lag})))",
+            "cumsum(over = time)",
+            "softmax(over = time)",
+            "shared",
+            "shared -> shift",
+        )
+
+    def block() -> str:
+        return function() if rng.random() < 0.5 else _block(rng, width, 0.8)
+
+    blocks = [block() for _ in range(int(rng.integers(1, 3)))]
+    if rng.random() < 0.6:
+        within = " -> ".join(block() for _ in range(int(rng.integers(1, 3))))
+        within = f"residual({within})" if rng.random() < 0.5 else within
+        blocks.append(f"repeat i in 1..{int(rng.integers(2, 7))} {{ {within} }}")
+    if rng.random() < 0.9:
+        blocks.insert(0, f"shift({_shift(rng)})")
+    net = f"net shared = {_one(rng, 'conv1d({0}, 2)', 'dense({0}) -> tanh', 'gru({0})', 'layer_norm').format(width)}\n"
+    head = "condition length: integer(1..time)\n" if rng.random() < 0.3 else ""
+    chain = " -> ".join([f"dense({width})", *blocks])
+    if rng.random() < 0.5:
+        text = f"input x: real[time, 1]\n{head}{net}x ~ autoregressive {{ {chain} -> dense(2) }}\n"
+        return text, _claims(rng)
+    text = f"input x: real[time, {width}]\n{head}{net}target y: real[time, 1]\ny ~ normal(x -> {chain} -> dense(1), 1)\n"
+    return text, _claims(rng, complete=False)
 
 
 def _shift(rng: np.random.Generator) -> int:

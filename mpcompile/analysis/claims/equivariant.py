@@ -1,22 +1,23 @@
 """`equivariant(y)`: the prediction of y moves with the inputs, y(T x) = T y(x) for shifts T in space or time.
 
-Away from the borders, at every size: a zero that pads an image does not move with it. Declared conservative: proved where
-each operation on the way treats all places alike, and undecided otherwise; never refuted.
+A shift moves the axes of one name of all inputs, and y has this axis. Away from the borders, at every size: a zero that
+pads an image does not move with it. Declared conservative: proved where each operation on the way treats all places
+alike, and undecided otherwise; never refuted.
 """
 
 from __future__ import annotations
 
 from mpcompile import ops
-from mpcompile.analysis.predicted import prediction
-from mpcompile.analysis.stencils import spatial_axes
+from mpcompile.analysis.predicted import axes_of_prediction, prediction
 from mpcompile.analysis.verdict import Proof, Verdict, scope_of
-from mpcompile.ir import Claim, DType, Graph, Input, Module, Node, NoRule, Value
+from mpcompile.ir import Claim, DType, Graph, Input, Module, Node, NoRule, Symbolic, Value
+from mpcompile.ir.axes import Role, role, usual_axes
 from mpcompile.ops.traits import Product
 
 METHOD = "operations that treat all places alike"
 
-#: The axes of a value that move with the inputs: axis -> which axis of space. Empty for a value that no input reaches.
-Moves = dict[int, int]
+#: The axes of a value that move with the inputs: axis -> its name in the inputs. Empty for a value that no input reaches.
+Moves = dict[int, str]
 
 
 def equivariant(module: Module, claim: Claim) -> Verdict:
@@ -35,8 +36,17 @@ def equivariant(module: Module, claim: Claim) -> Verdict:
         if found is None and stopped is None and all(moves.get(v) is not None for v in node.inputs):
             stopped = node
         moves.update(dict.fromkeys(node.outputs, found))
-    if moves[graph.outputs[claim.subject]]:
-        return Verdict.proved(claim, Proof(scope_of(graph, covers="sizes"), METHOD))
+    output = graph.outputs[claim.subject]
+    if found := moves[output]:
+        names = axes_of_prediction(module, graph, claim.subject)
+        other = next((name for a, name in found.items() if names[a - 1] != name), None)
+        if other is None:
+            one = any(
+                v.shape[a] == 1 for v, m in moves.items() for a in m or ()
+            )  # a longer axis may tell them apart
+            scope = scope_of(graph, covers="lengths" if one else "sizes")
+            return Verdict.proved(claim, Proof(scope, METHOD))
+        return Verdict.undecided(claim, f"what moves along `{other}` is another axis of {claim.subject}")
     if stopped is None or isinstance(stopped.op, Input):
         return Verdict.undecided(claim, f"{claim.subject} has no axis of space or time")
     where = f" in `{stopped.scope[-1].label}`" if stopped.scope else ""
@@ -46,8 +56,12 @@ def equivariant(module: Module, claim: Claim) -> Verdict:
 def _of_input(node: Node) -> Moves | None:
     """The axes of space or time of an input; none of one that has no such axis, which every place reads alike."""
     (type,) = node.types
-    axes = node.op.axes if isinstance(node.op, Input) else ()
-    return {a: k for k, a in enumerate(spatial_axes(type, axes))} if type.dtype is not DType.BOOL else None
+    if type.dtype is DType.BOOL:
+        return None
+    names = (node.op.axes if isinstance(node.op, Input) else ()) or usual_axes(type.shape[1:])
+    extended = (Role.SPACE, Role.ORDERED)
+    sizes = zip(names, type.shape[1:], strict=True)
+    return {a: n for a, (n, s) in enumerate(sizes, 1) if isinstance(s, Symbolic) or role(n, s) in extended}
 
 
 def _moved(graph: Graph, node: Node, inputs: list[Moves | None]) -> Moves | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mpcompile import ops
 from mpcompile.analysis.padding import Walk
-from mpcompile.analysis.predicted import prediction
+from mpcompile.analysis.predicted import axes_of_prediction, prediction
 from mpcompile.analysis.verdict import Proof, Verdict, scope_of
 from mpcompile.ir import Claim, Graph, Input, Module, Node, NoRule, Size, Symbolic, Value, product
 from mpcompile.ops.normalisation import Normalisation
@@ -45,17 +45,34 @@ def symmetric(module: Module, claim: Claim) -> Verdict:
         if found is None and stopped is None and None not in given:
             stopped = node
         moved.update(dict.fromkeys(node.outputs, found))
-    output = graph.outputs[claim.subject]
-    found = moved[output]
-    if found is not None and all(output.shape[a] == size for a in found):
-        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD))
+    found = moved[graph.outputs[claim.subject]]
     if found is not None:
-        return Verdict.undecided(claim, f"an axis of {claim.subject} has more elements than `{claim.axis}`")
+        reason = _otherwise(module, graph, claim, found, size)
+        if reason:
+            return Verdict.undecided(claim, reason)
+        return Verdict.proved(claim, Proof(scope_of(graph, covers="lengths"), METHOD))
     assert stopped is not None
     where = f" in `{stopped.scope[-1].label}`" if stopped.scope else ""
     return Verdict.undecided(
         claim, f"`{stopped.op.name}`{where} orders the axis `{claim.axis}`", stopped.op.name
     )
+
+
+def _otherwise(module: Module, graph: Graph, claim: Claim, found: Moved, size: Size) -> str:
+    """Why a prediction is not permuted as the claim says, along the axes that it should be; empty where it is."""
+    output = graph.outputs[claim.subject]
+    names = axes_of_prediction(module, graph, claim.subject)
+    if isinstance(size, Symbolic):
+        wanted = {a for a, s in enumerate(output.shape) if s == size}
+    else:
+        wanted = {a for a, name in enumerate(names, 1) if name == claim.axis}
+    if any(output.shape[a] != size for a in found):
+        return f"an axis of {claim.subject} has more elements than `{claim.axis}`"
+    if found - wanted:
+        return f"what moves along `{claim.axis}` is another axis of {claim.subject}"
+    if any(not _alike(graph, output, a) for a in wanted - found):
+        return f"{claim.subject} tells places along `{claim.axis}` apart that do not move"
+    return ""
 
 
 def _sizes(graph: Graph, name: str) -> set[Size]:
