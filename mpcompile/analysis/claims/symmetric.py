@@ -59,7 +59,7 @@ def symmetric(module: Module, claim: Claim) -> Verdict:
 
 
 def _otherwise(module: Module, graph: Graph, claim: Claim, found: Moved, size: Size) -> str:
-    """Why a prediction is not permuted as the claim says, along the axes that it should be; empty where it is."""
+    """Return why a prediction is not permuted along the axes that the claim says; empty where it is."""
     output = graph.outputs[claim.subject]
     names = axes_of_prediction(module, graph, claim.subject)
     if isinstance(size, Symbolic):
