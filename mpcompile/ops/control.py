@@ -277,6 +277,7 @@ class Scan(Operation):
                 cls(_fixed_point_body(), carries=2, length=9, until_fixed_point=True),
                 (sample(2, 3) - 0.6, sample(2, 3, seed=1), sample(2, 3, seed=2)),
             ),
+            Example(cls(_at_last(), carries=1, length=3), (sample(2, 3), sample(2, 3, seed=1))),
         ]
 
 
@@ -397,6 +398,19 @@ def _power() -> Graph:
     step = b.input("step", Type(DType.INT, ()))
     g.outputs["c"] = b.emit(Mul(), c, a)
     g.outputs["y"] = b.emit(Add(), c, b.emit(Cast(DType.FLOAT), step))
+    return g
+
+
+def _at_last() -> Graph:
+    """h' = h, y = x in step 2 and h before it."""
+    from mpcompile.ops.truth import Equal, Where
+
+    g = Graph("at_last")
+    b = Builder(g)
+    h, x = b.input("h", float_type(2, 3)), b.input("x", float_type(2, 3))
+    step = b.input("step", Type(DType.INT, ()))
+    g.outputs["h"] = h
+    g.outputs["y"] = b.emit(Where(), b.emit(Equal(), step, b.constant(2)), x, h)
     return g
 
 

@@ -30,6 +30,7 @@ from mpcompile.ops.arithmetic import Add
 from mpcompile.ops.control import LoopBuilder, Scan, position, stack
 from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
+from mpcompile.ops.truth import Less, Where
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class Repeat(Scan):
                 layers, (sample(2, 3), sample(4, 3, 3, seed=1), sample(4, 3, seed=2), sample(2, 3, seed=3))
             ),
             Example(shared, (sample(2, 3), sample(3, 3, seed=1))),
+            Example(cls(_chosen(), carries=1, scanned=1), (sample(2, 3), np.array([2, 3, 0]))),
         ]
 
 
@@ -194,12 +196,24 @@ def _layers() -> Graph:
 
 
 def _shared() -> Graph:
-    """h' = tanh(h w), with weights that all iterations share."""
+    """h' = tanh(h w), y = h', with weights that all iterations share."""
     g = Graph("shared")
     b = Builder(g)
     h, w = b.input("h", float_type(2, 3)), b.input("w", float_type(3, 3))
     b.input("step", Type(DType.INT, ()))
     g.outputs["h"] = b.emit(Tanh(), b.emit(MatMul(), h, w))
+    g.outputs["y"] = g.outputs["h"]
+    return g
+
+
+def _chosen() -> Graph:
+    """h' = tanh(h), y = h where the layer's number w is below one, else h'."""
+    g = Graph("chosen")
+    b = Builder(g)
+    h, w = b.input("h", float_type(2, 3)), b.input("w", Type(DType.INT, ()))
+    b.input("step", Type(DType.INT, ()))
+    g.outputs["h"] = b.emit(Tanh(), h)
+    g.outputs["y"] = b.emit(Where(), b.emit(Less(), w, b.constant(1)), h, g.outputs["h"])
     return g
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from placed import hold
 
 from mpcompile import ops
 from mpcompile.analysis.stencils import offset_sets
-from mpcompile.ir import Builder, Graph, float_type, symbol
+from mpcompile.ir import Builder, Graph, NoRule, Parameter, Value, float_type, symbol
 from mpcompile.ir.offsets import Offsets
 
 LENGTHS = (13, 18, 24)
@@ -101,3 +102,53 @@ def test_an_axis_comes_back_from_the_batch_as_it_went() -> None:
     for length in LENGTHS:
         hold(graph, "x", sets, length)
     assert all(sets.of(v).exact and sets.of(v).axes[v.type.rank - 2] for v in graph.outputs.values())
+
+
+Along = Callable[[Builder, Value], Value]
+
+
+def _conv(op: type[ops.Conv | ops.ConvTranspose]) -> Along:
+    return lambda b, x: b.emit(op((1,), ((1, 1),), (1,)), x, b.emit(Parameter("w", float_type(2, 2, 3))))
+
+
+#: What acts along axis 2 of a value [N, 2, 3 t].
+ALONG: dict[str, Along] = {
+    "conv": _conv(ops.Conv),
+    "conv_transpose": _conv(ops.ConvTranspose),
+    "max_pool": lambda b, x: b.emit_all(ops.MaxPool((2,), (1,), ((1, 0),)), x)[0],
+    "avg_pool": lambda b, x: b.emit(ops.AvgPool((2,), (1,), ((1, 0),)), x),
+    "cum_sum": lambda b, x: b.emit(ops.CumSum(2, True, False), x),
+    "flip": lambda b, x: b.emit(ops.Flip(2), x),
+    "pad": lambda b, x: b.emit(ops.Pad((0, 0, 2), (0, 0, 0)), x),
+    "slice": lambda b, x: b.emit(ops.Slice(2, 1, x.shape[2]), x),
+    "sum": lambda b, x: b.emit(ops.Sum((2,), True), x),
+    "softmax": lambda b, x: b.emit(ops.Softmax(2), x),
+    "concat": lambda b, x: b.emit(ops.Concat(2), x, x),
+    "arg_max": lambda b, x: b.emit(ops.ArgMax(2), x),
+    "mat_mul": lambda b, x: b.emit(ops.MatMul(), x, b.emit(ops.Transpose((0, 2, 1)), x)),
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_what_acts_along_an_axis_that_others_are_merged_with_refuses_or_holds(name: str) -> None:
+    """Three rows end to end: the place before the first of a row is the last of another one."""
+    n, t = symbol("N"), symbol("time")
+    graph = Graph("g")
+    b = Builder(graph)
+    x = b.emit(ops.Transpose((0, 2, 1, 3)), b.input("x", float_type(n, 3, 2, t)))
+    graph.outputs["y"] = ALONG[name](b, b.emit(ops.Reshape((n, 2, 3 * t)), x))  # type: ignore[arg-type]
+    sets = offset_sets(graph, "x")
+    if not isinstance(sets.values[graph.outputs["y"]], NoRule):
+        hold(graph, "x", sets, 5)
+
+
+def test_a_running_sum_without_its_own_place_is_no_exact_one_of_elements_that_are_alike() -> None:
+    """The first of `frames` elements has none before it, so that its sum reads nothing."""
+    n, t, frames = (symbol(s) for s in ("N", "time", "frames"))
+    for exclusive in (False, True):
+        graph = Graph("g")
+        b = Builder(graph)
+        x = b.emit(ops.Reshape((n, t, 1)), b.input("x", float_type(n, t)))
+        wide = b.emit(ops.BroadcastTo((n, t, frames)), x)
+        graph.outputs["y"] = b.emit(ops.CumSum(2, exclusive, False), wide)
+        assert offset_sets(graph, "x").of(graph.outputs["y"]).exact is not exclusive
