@@ -37,6 +37,7 @@ from mpcompile.ops.arithmetic import Add, Mul
 from mpcompile.ops.elementwise import Tanh
 from mpcompile.ops.linear import MatMul
 from mpcompile.ops.parts import join_maps
+from mpcompile.ops.truth import Equal, Where
 
 T = TypeVar("T")
 
@@ -403,15 +404,11 @@ def _power() -> Graph:
 
 def _at_last() -> Graph:
     """h' = h, y = x in step 2 and h before it."""
-    from mpcompile.ops.truth import Equal, Where
-
-    g = Graph("at_last")
-    b = Builder(g)
+    b = Builder(Graph("at_last"))
     h, x = b.input("h", float_type(2, 3)), b.input("x", float_type(2, 3))
     step = b.input("step", Type(DType.INT, ()))
-    g.outputs["h"] = h
-    g.outputs["y"] = b.emit(Where(), b.emit(Equal(), step, b.constant(2)), x, h)
-    return g
+    b.graph.outputs = {"h": h, "y": b.emit(Where(), b.emit(Equal(), step, b.constant(2)), x, h)}
+    return b.graph
 
 
 def _fixed_point_body() -> Graph:
