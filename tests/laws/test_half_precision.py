@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,11 +13,13 @@ from specs_under_test import NAMES
 from specs_under_test import module as spec
 from written import lowered
 
+from mpcompile.diagnostics import SpecError
 from mpcompile.interpret import interpret
-from mpcompile.ir import Array, Constant, DType, Graph, Value
+from mpcompile.ir import Array, Constant, DType, Graph, Module, Value
 from mpcompile.ops import Cast, CumSum, Equal, Less, LessEqual, Sum
 from mpcompile.ops.traits import Elementwise, Movement
 from mpcompile.passes.pipeline import optimise
+from mpcompile.reference import KINDS
 from mpcompile_jax.loading import import_programs
 from mpcompile_torch import emit_module
 from mpcompile_torch.loading import build_model
@@ -106,7 +111,28 @@ def test_angles_of_places_above_256_are_near_in_bfloat16() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_numbers_stay_whole(name: str) -> None:
     """No sum of floats is the number of a class, and no comparison is one of floats that were whole numbers."""
-    todo = list(spec(name).programs.values())
+    stays_whole(spec(name))
+
+
+def test_layers_and_functions_compare_lengths_as_whole_numbers() -> None:
+    """Of each example of the reference that has a symbolic length, which is stated here."""
+    found = 0
+    for kind in KINDS.values():
+        for name in kind.rows():
+            text = kind.example(name)
+            symbol = re.search(r"^input .*\[.*?\b(time|frames|steps)\b", text, re.M)
+            if symbol is None or "integer(1.." in text:
+                continue
+            with suppress(SpecError):  # some cannot tell what is behind an end
+                stays_whole(
+                    lowered(text.replace("\ninput ", f"\ncondition real: integer(1..{symbol[1]})\ninput ", 1))
+                )
+                found += 1
+    assert found > 10
+
+
+def stays_whole(module: Module) -> None:
+    todo = list(module.programs.values())
     for graph in todo:
         for node in graph.nodes():
             todo += node.op.bodies()
