@@ -24,6 +24,7 @@ from mpcompile.ir import (
     Symbolic,
     Type,
     Value,
+    symbols,
 )
 from mpcompile.ir.axes import Axes, Role, role, usual_axes
 from mpcompile.ir.facts import same
@@ -190,8 +191,10 @@ def unread(lattice: Lattice, graph: Graph, node: Node, results: Sequence[Stencil
 
 
 def _unknown_mask(x: Stencil) -> bool:
-    """Whether these are truths along the source of which it is not known which are false."""
-    return x.type.dtype is DType.BOOL and x.spatial and len(x.regions) == 1 and x.cell.constant is None
+    """Whether these are truths along a length, of the source or another, of which it is not known which are false."""
+    if x.type.dtype is not DType.BOOL or len(x.regions) > 1 or x.cell.constant is not None:
+        return False
+    return x.spatial or any(symbols(s) - {"N"} for s in x.type.shape)
 
 
 def _leaves(graph: Graph, node: Node) -> set[Node]:

@@ -136,7 +136,8 @@ def test_what_acts_along_an_axis_that_others_are_merged_with_refuses_or_holds(na
     graph = Graph("g")
     b = Builder(graph)
     x = b.emit(ops.Transpose((0, 2, 1, 3)), b.input("x", float_type(n, 3, 2, t)))
-    graph.outputs["y"] = ALONG[name](b, b.emit(ops.Reshape((n, 2, 3 * t)), x))  # type: ignore[arg-type]
+    y = ALONG[name](b, b.emit(ops.Reshape((n, 2, 3 * t)), x))  # type: ignore[arg-type]
+    graph.outputs["y"] = b.emit(ops.Reshape((n, 2, 3, t)), y) if y.shape == (n, 2, 3 * t) else y  # type: ignore[arg-type]
     sets = offset_sets(graph, "x")
     if not isinstance(sets.values[graph.outputs["y"]], NoRule):
         hold(graph, "x", sets, 5)
@@ -152,3 +153,18 @@ def test_a_running_sum_without_its_own_place_is_no_exact_one_of_elements_that_ar
         wide = b.emit(ops.BroadcastTo((n, t, frames)), x)
         graph.outputs["y"] = b.emit(ops.CumSum(2, exclusive, False), wide)
         assert offset_sets(graph, "x").of(graph.outputs["y"]).exact is not exclusive
+
+
+@pytest.mark.parametrize("op", [ops.LessEqual, ops.Less, ops.Equal])
+def test_a_mask_of_places_that_come_twice_is_no_band(op: type[ops.LessEqual | ops.Less | ops.Equal]) -> None:
+    """Attention over a sequence each of whose steps stands twice."""
+    n, t = symbol("N"), symbol("time")
+    graph = Graph("g")
+    b = Builder(graph)
+    x = b.emit(ops.Reshape((n, t, 1, 2)), b.input("x", float_type(n, t, 2)))
+    wide = b.emit(ops.Reshape((n, 2 * t, 2)), b.emit(ops.BroadcastTo((n, t, 2, 2)), x))  # type: ignore[arg-type]
+    scores = b.emit(ops.MatMul(), wide, b.emit(ops.Transpose((0, 2, 1)), wide))
+    i, j = (b.emit(ops.Iota((2 * t, 2 * t), axis)) for axis in (0, 1))  # type: ignore[arg-type]
+    masked = b.emit(ops.Where(), b.emit(op(), j, i), scores, b.constant(-np.inf))
+    graph.outputs["y"] = b.emit(ops.MatMul(), b.emit(ops.Softmax(2), masked), wide)
+    hold(graph, "x", offset_sets(graph, "x"), 5)
