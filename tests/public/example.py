@@ -52,6 +52,7 @@ def figures(run: Run) -> tuple[float, float | None, int]:
     found: Figures = evaluate(run, split="valid")
     rows = predict(run, "digits")["row"]
     drawn = sample(run, 3, seed=2)["x"]
+    assert "nats" in found  # as of every model with a likelihood or a bound
     return found["nats"]["mean"], run.best_loss, len(rows) + len(drawn)
 
 
