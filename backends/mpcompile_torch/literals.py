@@ -123,6 +123,10 @@ HELPERS = {
     """Mark where row plus column is odd (parity 1) or even (parity 0)."""
     return (torch.arange(rows)[:, None] + torch.arange(columns)) % 2 == parity
 ''',
+    "uniform": '''def uniform(bound: float, *shape: int) -> Tensor:
+    """Draw a tensor of this shape uniformly between -bound and bound."""
+    return torch.empty(shape).uniform_(-bound, bound)
+''',
     "real": '''def real(x: Tensor) -> Tensor:
     """Convert to the default precision."""
     return x.to(torch.get_default_dtype())
@@ -141,7 +145,7 @@ def initial_text(spec: ParameterSpec) -> str:
     if kind == "normal":
         return f"{number(scale)} * torch.randn({sizes})" if scale != 1.0 else f"torch.randn({sizes})"
     if kind == "uniform":
-        return f"torch.empty({sizes}).uniform_({number(-scale)}, {number(scale)})"
+        return f"uniform({number(scale)}{f', {sizes}' if spec.shape else ''})"
     if kind == "orthogonal":
         return f"nn.init.orthogonal_(torch.empty({sizes}))"
     return f"torch.zeros({sizes})"
