@@ -11,7 +11,7 @@ from mpcompile.emission.files import SAMPLERS, imported, needed, read, texts
 from mpcompile.emission.names import free
 from mpcompile.emission.text import basename, remark
 from mpcompile.ir import Module
-from mpcompile.outline import apart, outline
+from mpcompile.outline import apart, outline, with_recurrences
 from mpcompile_jax import kernels, loops, parameters, windows
 from mpcompile_jax.body import RESERVED
 from mpcompile_jax.functions import Constants, FunctionWriter, called_programs, function_names
@@ -46,10 +46,10 @@ def emit_module(module: Module) -> Emitted:
     Arguments are the inputs of a program in their order; one whose name the text needs has an underscore behind it.
     """
     programs = {name: stretches_from_layers(graph) for name, graph in module.regions.items()}
-    module = replace(module, programs=programs)
-    plan = outline(module, alone=SAMPLERS, elements=True)
+    module, parts = with_recurrences(replace(module, programs=programs), SAMPLERS)
+    plan = outline(module, alone=SAMPLERS, elements=True, parts=parts)
     if not plan.uniform:  # a function of one layer is called with the weights of any
-        plan = outline(module, alone=SAMPLERS, elements=True, others=False)
+        plan = outline(module, alone=SAMPLERS, elements=True, others=False, parts=parts)
     names = function_names(plan, module)
     constants = Constants(frozenset(name for graph in module.programs.values() for name in graph.inputs))
     reserved = RESERVED | frozenset(
@@ -74,7 +74,8 @@ def emit_module(module: Module) -> Emitted:
     verify_source(text)
     sampling = _sampling(module, draws, {**table, **helpers, **functions}, constants) if draws else ""
     signatures = writers[id(plan.root.family)].signatures
-    methods = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    named = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    methods = {role: name for role, name in named.items() if role not in plan.parts}
     return Emitted(text, methods, constants.file, sampling)
 
 

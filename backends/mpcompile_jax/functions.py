@@ -203,7 +203,8 @@ class FunctionWriter:
         instance, method = self.outline.target(call)
         signature = self.others[id(instance.family)].signatures[instance.methods.index(method)]
         if not call.path:
-            outputs = tuple(self.module.programs[call.frame.role].outputs)
+            role = call.frame.role
+            outputs = () if role in self.outline.parts else tuple(self.module.programs[role].outputs)
             keys = outputs if len(outputs) > 1 else ()
             return Target(signature.name, signature.told, signature.results, (self.params,), keys=keys)
         child = call.path[len(self.path) :]
@@ -267,11 +268,11 @@ class FunctionWriter:
         """Write a function of this name, with these names of arguments where they are not chosen here."""
         block, root = method.block, not self.path
         program = self.module.programs[method.role] if root else None
+        part = method.role in self.outline.parts
         if program is not None:
             arguments = spelled.arguments(program.inputs, self.reserved)
-            preferred = {
-                v: n for n, v in program.outputs.items() if n.isidentifier() and n not in self.reserved
-            }
+            named = {} if part else program.outputs
+            preferred = {v: n for n, v in named.items() if n.isidentifier() and n not in self.reserved}
         else:
             arguments, preferred = names or argument_names(block, self.reserved), {}
         self.params = free("params", arguments)
@@ -281,7 +282,7 @@ class FunctionWriter:
         writer.live[self.params] = math.inf
         self.formals = self._name_formals(writer)
         writer.write(block)
-        writer.finish(list(program.outputs) if program is not None else None)
+        writer.finish(list(program.outputs) if program is not None and not part else None)
 
         bound, told = [], []
         for s in writer.used_symbols:
@@ -299,7 +300,8 @@ class FunctionWriter:
         if len(block.outputs) == 1:
             result = "Array"
         else:
-            result = "dict[str, Array]" if root else result_type("Array", len(block.outputs))
+            plain = part or not root
+            result = result_type("Array", len(block.outputs)) if plain else "dict[str, Array]"
         given = [
             *([f"{self.params}: Params"] if self.reads else []),
             *(f"{a}: Array" for a in arguments),
@@ -318,6 +320,9 @@ class FunctionWriter:
             shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)
         )
         pairs = list(zip(written.arguments, given, strict=True))
+        if written.role in self.outline.parts:
+            named = zip(written.signature.results, results, strict=True)
+            return type_docstring(pairs, [f"{n} {t}" for n, t in named], 1)
         if frame is None:
             outputs = self.module.programs[written.role].outputs
             return type_docstring(pairs, [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()], 1)

@@ -162,7 +162,9 @@ class ClassWriter:
 
     def _keys(self, call: Call) -> tuple[str, ...]:
         """Names of the results of a program that gives several."""
-        outputs = () if call.path else tuple(self.module.programs[call.frame.role].outputs)
+        role = call.frame.role
+        plain = call.path or role in self.outline.parts
+        outputs = () if plain else tuple(self.module.programs[role].outputs)
         return outputs if len(outputs) > 1 else ()
 
     def layer(self, weight: str, bias: str | None) -> str | None:
@@ -390,6 +392,7 @@ class ClassWriter:
             arguments = spelled.arguments(program.inputs, RESERVED)
             named = {v: n for n, v in program.outputs.items()}
             preferred = {v: n for v, n in named.items() if n.isidentifier() and n not in called}
+            preferred = {} if method.role in self.outline.parts else preferred
         else:
             arguments, preferred = names or argument_names(block, reserved), {}
         positions, in_place = self.facts.positions, self.facts.in_place
@@ -397,13 +400,14 @@ class ClassWriter:
         writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place, reserved)
         writer.indent = 1 if apart else 2
         writer.write(block)
-        writer.finish(list(program.outputs) if program is not None else None)
+        part = method.role in self.outline.parts
+        writer.finish(list(program.outputs) if program is not None and not part else None)
         bound, told = self._sizes(writer, arguments, method)
         results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
 
         if len(block.outputs) == 1:
             result = "Tensor"
-        elif root:
+        elif root and not part:
             result = "dict[str, Tensor]"
         else:
             result = result_type("Tensor", len(block.outputs))
@@ -441,7 +445,9 @@ class ClassWriter:
         given, made = (
             shared_types(v) for v in zip(*((b.inputs, b.outputs) for b in written.blocks), strict=True)
         )
-        if root:
+        if written.role in self.outline.parts:
+            made = [f"{n} {t}" for n, t in zip(written.signature.results, made, strict=True)]
+        elif root:
             outputs = self.module.programs[written.role].outputs
             made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
         return type_docstring(list(zip(written.arguments, given, strict=True)), made, indent)

@@ -12,8 +12,8 @@ from mpcompile.emission.files import SAMPLERS, imported, needed, texts
 from mpcompile.emission.names import free
 from mpcompile.emission.text import basename, remark
 from mpcompile.ir import Module
-from mpcompile.kernels import find_started
-from mpcompile.outline import apart, outline
+from mpcompile.kernels import find_started, is_recurrent_layer
+from mpcompile.outline import apart, outline, with_recurrences
 from mpcompile_torch import recurrent
 from mpcompile_torch.class_names import class_names
 from mpcompile_torch.classes import ClassWriter
@@ -76,7 +76,8 @@ def emit_module(module: Module) -> Emitted:
     given = module
     for chosen in (as_lists(given), given.programs):
         module = replace(given, programs={name: transposed_at_use(graph) for name, graph in chosen.items()})
-        plan = outline(module, alone=WRITES, elements=True)
+        module, parts = with_recurrences(module, SAMPLERS, is_recurrent_layer)
+        plan = outline(module, alone=WRITES, elements=True, parts=parts)
         if plan.uniform and read_alike(module):
             break  # else a sampler has other code for the last layer
     names = class_names(plan, module.name)
@@ -100,7 +101,8 @@ def emit_module(module: Module) -> Emitted:
     functions = [text for writer in writers.values() for text in writer.functions]
     sampling = _sampling(module, functions, helpers) if functions else ""
     signatures = writers[id(plan.root.family)].signatures
-    methods = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    named = {m.role: s.name for m, s in zip(plan.root.methods, signatures, strict=True)}
+    methods = {role: name for role, name in named.items() if role not in plan.parts}
     return Emitted(text, name, methods, constants, sampling)
 
 

@@ -415,6 +415,8 @@ class Writer:
         """Suggest a name for a result to its caller."""
         if expr.refs and expr.text.isidentifier():
             return expr.text
+        if self.state.graph.node(value).op.bodies() and len(set(expr.refs)) == 1:  # what a loop stacks
+            return expr.refs[0]
         return self.hint(self.state.graph.node(value), value.index)
 
     def finish(self, names: list[str] | None) -> None:

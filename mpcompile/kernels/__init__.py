@@ -22,7 +22,7 @@ from mpcompile.kernels.activations import (
 from mpcompile.kernels.attention import Attention
 from mpcompile.kernels.base import Kernel, Rule, Site
 from mpcompile.kernels.find import KERNELS, RULES, find_kernels, read_by
-from mpcompile.kernels.loops import RecurrentLayer, find_recurrent_layers
+from mpcompile.kernels.loops import RecurrentLayer, find_recurrent_layers, is_recurrent_layer
 from mpcompile.kernels.losses import BinaryLogProb, ClassLogProb
 from mpcompile.kernels.masks import find_started
 from mpcompile.kernels.norms import LayerNorm, RmsNorm
@@ -61,5 +61,6 @@ __all__ = [
     "find_kernels",
     "find_recurrent_layers",
     "find_started",
+    "is_recurrent_layer",
     "read_by",
 ]

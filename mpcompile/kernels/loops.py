@@ -55,6 +55,12 @@ def find_recurrent_layers(block: Block, uses: Counter[Value]) -> dict[int, Recur
     return found
 
 
+def is_recurrent_layer(graph: Graph, loop: Node) -> bool:
+    """Return whether a loop is a layer, where it stands with all that it reads."""
+    uses = Counter(v for node in graph.nodes() for v in node.inputs) + Counter(graph.outputs.values())
+    return any(_layer(graph, loop, kind, uses) is not None for kind in KINDS)
+
+
 def _layer(graph: Graph, loop: Node, kind: Recurrent, uses: Counter[Value]) -> RecurrentLayer | None:
     op = loop.op
     assert isinstance(op, Scan)

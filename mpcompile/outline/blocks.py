@@ -108,13 +108,15 @@ class Family:
 class Outline:
     """Families, callees before callers; the last one is the model itself.
 
-    `uniform` says whether what a region calls has the same code in each of its iterations.
+    `uniform` says whether what a region calls has the same code in each of its iterations. `parts` are programs that no
+    one asked for: other programs call them.
     """
 
     families: list[Family]
     root: Instance
     methods: dict[int, tuple[Instance, int]]
     uniform: bool = True
+    parts: frozenset[str] = frozenset()
 
     def target(self, call: Call) -> tuple[Instance, Method]:
         """Return the instance and the method that a call calls."""

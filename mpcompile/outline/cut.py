@@ -12,7 +12,7 @@ from mpcompile.ir.names import split
 from mpcompile.ops import Repeat
 from mpcompile.outline.blocks import Block, Call, Item, Loop, Path
 from mpcompile.outline.fingerprint import fingerprint
-from mpcompile.outline.shared import Use, is_leaf
+from mpcompile.outline.shared import Use, is_leaf, operations
 
 #: A frame with fewer nodes than this is written where it stands.
 SMALLEST_FUNCTION = 3
@@ -51,7 +51,7 @@ def _arrange(
         for key, parts in by_key.items():
             if not key[0]:
                 whole.add(key)
-            elif min(map(_operations, parts)) < SMALLEST_FUNCTION:
+            elif min(sum(map(operations, part)) for part in parts) < SMALLEST_FUNCTION:
                 bad.add(key)
             elif len(parts) > 1:
                 blocks = [_block(graph, part, key[0], elements) for part in parts]
@@ -95,12 +95,6 @@ def _items(
         _loop(graph, n, path, elements) if isinstance(getattr(n.op, "body", None), Graph) else n
         for n in group
     ]
-
-
-def _operations(nodes: Sequence[Node]) -> int:
-    """The number of operations that nodes stand for, in the bodies of loops as well."""
-    bodies = (body for n in nodes for body in n.op.bodies())
-    return len(nodes) + sum(not is_leaf(n) for body in bodies for n in body.nodes())
 
 
 def _function(node: Node, path: Path, banned: set[Key], uses: Mapping[int, Use]) -> Key | None:
@@ -187,12 +181,12 @@ def with_leaves(graph: Graph, node: Node, elements: bool = False) -> Graph:
     for (name, formal), actual in zip(op.formals.captured.items(), around, strict=True):
         leaf = graph.node(actual).op
         if not isinstance(leaf, Parameter | Constant):
-            leaf = Input(_origin(graph, actual) or name, formal.type)
+            leaf = Input(origin(graph, actual) or name, formal.type)
         leaves[formal.node] = leaf
     return body.rebuild(lambda b, n, _i: (b.emit(leaves[n.id]),) if n.id in leaves else None)
 
 
-def _origin(graph: Graph, value: Value) -> str | None:
+def origin(graph: Graph, value: Value) -> str | None:
     """Name the origin of a value if it is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one.
 
     What positions and masks take of a weight is of the weight.

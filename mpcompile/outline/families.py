@@ -20,9 +20,15 @@ from mpcompile.outline.shared import Use, find_uses
 
 
 def outline(
-    module: Module, alone: Collection[str] = (), elements: bool = False, others: bool = True
+    module: Module,
+    alone: Collection[str] = (),
+    elements: bool = False,
+    others: bool = True,
+    parts: frozenset[str] = frozenset(),
 ) -> Outline:
     """Cut the programs of a module into functions. Programs named in `alone` are called by no other.
+
+    Programs named in `parts` are there to be called by others alone.
 
     With `elements` a region calls the functions of its first iteration; with `others` those of others are instances too.
     """
@@ -41,10 +47,9 @@ def outline(
             owner = instances[_owner(path, instances, proper=True)]
             owner.children[path[len(owner.path) :]] = instance
     for spec in module.parameters.values():
-        parts = split(spec.name)
-        instances[_owner(parts, instances, proper=True)].parameters.append(spec)
+        instances[_owner(split(spec.name), instances, proper=True)].parameters.append(spec)
 
-    result = Outline([], root, {})
+    result = Outline([], root, {}, parts=parts)
     families: dict[Hashable, Family] = {}
     for path in sorted(instances, key=lambda p: -len(p)):
         instance = instances[path]

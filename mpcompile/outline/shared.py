@@ -37,7 +37,7 @@ def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[
     later in `graphs` where both are as large.
     """
     order = {name: i for i, name in enumerate(graphs)}
-    counts = {name: sum(1 for n in g.nodes() if not is_leaf(n)) for name, g in graphs.items()}
+    counts = {name: sum(operations(n) for n in g.nodes() if not is_leaf(n)) for name, g in graphs.items()}
     rank = {name: (counts[name], order[name]) for name in graphs}
     found: dict[str, list[Use]] = {}
     for name, graph in graphs.items():
@@ -57,6 +57,11 @@ def find_uses(graphs: Mapping[str, Graph], alone: Collection[str] = ()) -> dict[
 def is_leaf(node: Node) -> bool:
     """Return whether a node is an input, a parameter or a constant."""
     return isinstance(node.op, Input | Parameter | Constant)
+
+
+def operations(node: Node) -> int:
+    """Return the number of operations that a node stands for, with those in the bodies of loops."""
+    return 1 + sum(not is_leaf(n) for body in node.op.bodies() for n in body.nodes())
 
 
 def _find(name: str, callee: Graph, caller: Graph, taken: set[int]) -> Use | None:

@@ -212,7 +212,11 @@ class _Split:
         left = {v for n in self.behind for v in n.outputs}
         read_behind = [v for n in self.behind for v in n.inputs if v not in outer]
         inside = [y for y in ys if y not in outer or self.places[y] is None]
-        stacked = dict.fromkeys(v for v in (*read_behind, *inside) if v not in left)
+        order = {
+            node.id: i for i, node in enumerate(body.nodes())
+        }  # whatever reads them: programs share the loop
+        wanted = {v for v in (*read_behind, *inside) if v not in left}
+        stacked = dict.fromkeys(sorted(wanted, key=lambda v: (order[v.node], v.index)))
         if not following and not stacked:
             return [], {}
         loop = ops.LoopBuilder(b, axis=op.axis, reverse=op.reverse, length=self.loop.length, name=body.name)
