@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import free
+from mpcompile.emission.naming import ANY
 from mpcompile.emission.roles import carried
 from mpcompile.emission.scopes import Owner, State, prefer_carries
 from mpcompile.emission.signature import MANY, definition, result_type
 from mpcompile.emission.text import Expr, Label, layout, tuple_text
 from mpcompile.emission.untyped import untyped
-from mpcompile.emission.writer import ANY, Writer
+from mpcompile.emission.writer import Writer
 from mpcompile.ir import Constant, DType, Node, Parameter, Stack, Value
 from mpcompile.kernels import Kernel
 from mpcompile.ops import Repeat

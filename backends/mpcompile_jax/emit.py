@@ -81,7 +81,9 @@ def emit_module(module: Module) -> Emitted:
 
 def _whole(table: Mapping[str, str], body: str) -> str:
     """Put constants before functions."""
-    return "\n".join(["", *table.values(), "", "", body]) if table else "\n\n" + body
+    if table:
+        return "\n".join(["", *table.values(), "", "", body])
+    return ("\n\n" if body.startswith("def ") else "\n") + body
 
 
 def _sampling(

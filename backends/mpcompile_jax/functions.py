@@ -18,6 +18,7 @@ from mpcompile.emission.signature import (
     argument_names,
     definition,
     fixed_by,
+    named_types,
     result_type,
     shared_types,
     type_docstring,
@@ -324,8 +325,7 @@ class FunctionWriter:
             named = zip(written.signature.results, results, strict=True)
             return type_docstring(pairs, [f"{n} {t}" for n, t in named], 1)
         if frame is None:
-            outputs = self.module.programs[written.role].outputs
-            return type_docstring(pairs, [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()], 1)
+            return type_docstring(pairs, named_types(self.module.programs[written.role].outputs), 1)
         label = prose(frame.label, 60) or frame.name
         place = f"  [{basename(frame.span.path)[:20]}:{frame.span.line}]" if frame.span.path else ""
         lines = (f"    {line}" for line in type_lines(pairs, results, WIDTH - 4))

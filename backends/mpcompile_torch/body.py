@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Protocol
 
 from mpcompile.emission.constants import TABLE
 from mpcompile.emission.names import defined, free
+from mpcompile.emission.naming import ANY, NUMBER
 from mpcompile.emission.roles import carried, plural
 from mpcompile.emission.scopes import Owner, State, count_uses, prefer_carries
 from mpcompile.emission.text import ATOM, Expr
 from mpcompile.emission.untyped import chain, untyped
-from mpcompile.emission.writer import ANY, NUMBER, Writer
+from mpcompile.emission.writer import Writer
 from mpcompile.ir import Constant, DType, Node, Stack, Value
 from mpcompile.kernels import Kernel, RecurrentLayer, find_recurrent_layers
 from mpcompile.ops import Repeat

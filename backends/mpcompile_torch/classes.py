@@ -15,11 +15,12 @@ from mpcompile.emission.signature import (
     argument_names,
     definition,
     fixed_by,
+    named_types,
     result_type,
     shared_types,
     type_docstring,
 )
-from mpcompile.emission.text import basename, layout, prose, quoted
+from mpcompile.emission.text import basename, layout, prose
 from mpcompile.ir import Constant, Module, Node, ParameterSpec, Value
 from mpcompile.ir.names import ATTRIBUTES, split
 from mpcompile.outline import Block, Call, Family, Method, Outline, Path
@@ -55,9 +56,8 @@ class ClassWriter:
         self.instance = family.first
         self.path = self.instance.path
         self.layers: dict[Path, Layer] = {}
-        self.elements: dict[
-            str, str
-        ] = {}  # variables of the loop that is written, by the elements they stand for
+        #: Variables of the loop that is written, by the elements they stand for.
+        self.elements: dict[str, str] = {}
         self.tree = Tree()
         for spec in self.instance.parameters:
             *lead, last = split(spec.name)[len(self.path) :]
@@ -383,16 +383,15 @@ class ClassWriter:
         self, number: int, method: Method, names: list[str] | None, name: str, apart: bool
     ) -> Written[Signature]:
         """Write a method of this name, with these names of arguments where they are not chosen here."""
-        block, root = method.block, not self.path
+        block, root, part = method.block, not self.path, method.role in self.outline.parts
         program = self.module.programs[method.role] if root else None
         key = (id(self.family), number)
         called = {s.name for w in self.others.values() for s in w.signatures if s.apart} if apart else set()
         reserved = RESERVED | called
         if program is not None:
             arguments = spelled.arguments(program.inputs, RESERVED)
-            named = {v: n for n, v in program.outputs.items()}
-            preferred = {v: n for v, n in named.items() if n.isidentifier() and n not in called}
-            preferred = {} if method.role in self.outline.parts else preferred
+            named = {} if part else program.outputs
+            preferred = {v: n for n, v in named.items() if n.isidentifier() and n not in called}
         else:
             arguments, preferred = names or argument_names(block, reserved), {}
         positions, in_place = self.facts.positions, self.facts.in_place
@@ -400,7 +399,6 @@ class ClassWriter:
         writer = TorchWriter(self, block, arguments, preferred, key, positions, in_place, reserved)
         writer.indent = 1 if apart else 2
         writer.write(block)
-        part = method.role in self.outline.parts
         writer.finish(list(program.outputs) if program is not None and not part else None)
         bound, told = self._sizes(writer, arguments, method)
         results = [r.rstrip("0123456789_") or "h" for r in writer.result_names]
@@ -448,6 +446,5 @@ class ClassWriter:
         if written.role in self.outline.parts:
             made = [f"{n} {t}" for n, t in zip(written.signature.results, made, strict=True)]
         elif root:
-            outputs = self.module.programs[written.role].outputs
-            made = [f"{quoted(n)[1:-1]} {v.type}" for n, v in outputs.items()]
+            made = named_types(self.module.programs[written.role].outputs)
         return type_docstring(list(zip(written.arguments, given, strict=True)), made, indent)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from mpcompile.emission.names import unnumbered
+from mpcompile.emission.parts import part_role
 from mpcompile.ir import DType, Graph, Input, Node, Parameter, Value
 from mpcompile.ir.names import split
 
@@ -35,10 +36,14 @@ ALSO = {
     "joined": "combined",
     "embedded": "embedding",
     "total": "subtotal",
+    "gates": "state_gates",
+    "candidate": "state_candidate",
 }
+#: Names that say nothing, which none is made of.
+PLAIN = frozenset("h hidden out part units total product state".split())
 #: Behind the name of an argument that an operation rearranges.
 ENDINGS = {
-    "slice": "part", "slice_at": "part", "pad": "padded", "reshape": "shaped", "transpose": "moved", "where": "masked",
+    "slice": "part", "slice_at": "t", "pad": "padded", "reshape": "shaped", "transpose": "moved", "where": "masked",
     "flip": "reversed",
 }  # fmt: skip
 #: Names that passes give to what loops carry and scan: they say nothing.
@@ -53,6 +58,8 @@ def role(graph: Graph, value: Value, within: Collection[int], made: str | None =
     node = graph.node(value)
     if value.dtype is DType.FLOAT and (found := _read_as(graph, value, within)):
         return found
+    if found := part_role(graph, value, within, layer_name(node, 0)):
+        return found
     if made:
         return made
     if node.op.name == "cast" and value.dtype is DType.INT:
@@ -64,9 +71,17 @@ def role(graph: Graph, value: Value, within: Collection[int], made: str | None =
         return "embedded" if isinstance(graph.node(node.inputs[0]).op, Parameter) else "picked"
     if node.op.name == "add" and (drawn := _drawn(graph, node)):
         return drawn
+    if node.op.name == "add" and (updated := _updated(graph, node)):
+        return updated
     if node.op.name == "sum" and _read_as(graph, node.inputs[0], within) == "log_scale":
         return "log_det"
-    return origin(graph, value, within) or ROLES.get(node.op.name)
+    found = origin(graph, value, within) or ROLES.get(node.op.name)
+    if found is None and node.op.name in ("reshape", "transpose", "broadcast_to"):
+        seen = node.inputs[0]
+        if seen.node in within and [u.id for u in graph.users(seen.node)] == [node.id]:
+            found = role(graph, seen, within)
+            return None if found == "picked" else found  # else it goes on with the name of what it is of
+    return found
 
 
 def origin(graph: Graph, value: Value, within: Collection[int]) -> str | None:
@@ -97,9 +112,8 @@ def _read_as(graph: Graph, value: Value, within: Collection[int], depth: int = 2
                 return "logits"
             case "add" | "sub" if _scaled(graph, user, value):
                 return "loc"
-    if depth and len(users) == 1 and users[0].op.name == "neg":
-        return _read_as(graph, users[0].outputs[0], within, depth - 1)
-    return None
+    negated = (u.outputs[0] for u in users if u.op.name == "neg") if depth else ()
+    return next((found for v in negated if (found := _read_as(graph, v, within, depth - 1))), None)
 
 
 def _scaled(graph: Graph, node: Node, value: Value) -> bool:
@@ -122,6 +136,16 @@ def _drawn(graph: Graph, node: Node) -> str | None:
     return None
 
 
+def _updated(graph: Graph, node: Node) -> str | None:
+    """Name the next value of a statistic after it: `mean` for `running_mean`."""
+    for product in (graph.node(v) for v in node.inputs):
+        for v in product.inputs if product.op.name == "mul" else ():
+            op = graph.node(v).op
+            if isinstance(op, Parameter) and (name := split(op.path)[-1]).startswith("running_"):
+                return name.removeprefix("running_")
+    return None
+
+
 def layer_name(node: Node, depth: int) -> str | None:
     """Return the name of the layer that a node is of, without its number; None outside of layers."""
     if len(node.scope) <= depth:
@@ -131,9 +155,21 @@ def layer_name(node: Node, depth: int) -> str | None:
 
 
 def rearranged(node: Node, texts: Collection[str], given: Collection[str]) -> list[str]:
-    """Name a part of an argument, or what a mask leaves of it: `x_masked`, where operands are read as `texts`."""
+    """Name a part of an argument, or what a mask leaves of it: `x_masked`, where operands are read as `texts`.
+
+    A step of any variable has its name: `sine_t`.
+    """
     ending = ENDINGS.get(node.op.name)
-    return [f"{t}_{ending}" for t in texts if ending and t in given and not t[-1].isdigit()][:1]
+    named = [t for t in texts if t in given and not t[-1].isdigit()]
+    if ending == "t":
+        named = [t for t in texts if t.isidentifier() and t.rstrip("0123456789") not in PLAIN]
+    return [f"{t}_{ending}" for t in named if ending][:1]
+
+
+def halves(parts: Sequence[Value], hints: list[str]) -> list[str]:
+    """Name two parts without a role by their order, where they are of one size."""
+    same = len(parts) == 2 and parts[0].shape == parts[1].shape
+    return ["first", "second"] if same and hints == ["part", "part"] else hints
 
 
 def plural(name: str) -> str:

@@ -66,6 +66,15 @@ class State:
     within: frozenset[int] = frozenset()  # numbers of the nodes of the function, or of the body of a loop
 
 
+def masked_as(state: State, value: Value) -> str | None:
+    """Return the name that a value has behind the mask that alone reads it; None where there is none."""
+    users = state.graph.users(value.node)
+    readers = [u for u in users if value in u.inputs]
+    if len(readers) != 1 or readers[0].op.name != "where":
+        return None
+    return state.preferred.get(readers[0].outputs[0])
+
+
 def count_uses(
     block: Block, kernels: Mapping[int, Kernel] | None = None, absorbed: Collection[int] = ()
 ) -> Counter[Value]:

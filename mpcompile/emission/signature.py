@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mpcompile.emission.names import free
 from mpcompile.emission.roles import NUMBERED, role
-from mpcompile.emission.text import WIDTH, prose
-from mpcompile.ir import DType, Input, Node, Parameter, Value, multiple_of
+from mpcompile.emission.text import WIDTH, prose, quoted
+from mpcompile.ir import STATE, DType, Input, Node, Parameter, Value, multiple_of
+from mpcompile.ir.names import split
 from mpcompile.ops import Cast
 from mpcompile.outline import Block
 
@@ -19,8 +20,10 @@ def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
     """Choose different names for the inputs of a function that was cut out of a program."""
     names: list[str] = []
     within = frozenset(i.id for i in block.items if isinstance(i, Node))
-    for v in block.inputs:
-        base = free(argument_hint(block, v), reserved)
+    hints = [argument_hint(block, v) for v in block.inputs]
+    hints = _told_apart(hints, [_path(block, v) for v in block.inputs])
+    for v, hint in zip(block.inputs, hints, strict=True):
+        base = free(hint, reserved)
         name, number = base, 1
         if name in names and name == "x":  # of several the others by what they are
             others = (role(block.graph, v, within), "y", "u")
@@ -30,6 +33,26 @@ def argument_names(block: Block, reserved: Collection[str] = ()) -> list[str]:
             name = f"{base}{number}"
         names.append(name)
     return names
+
+
+def _path(block: Block, value: Value) -> tuple[str, ...]:
+    op = block.graph.node(value).op
+    return split(op.path) if isinstance(op, Input | Parameter) else ()
+
+
+def _told_apart(hints: list[str], paths: list[tuple[str, ...]]) -> list[str]:
+    """Put what tells weights of one name apart before it, of the paths to their layers: `unit_0_conv_0_weight`."""
+    found = list(hints)
+    for hint in {h for h in hints if hints.count(h) > 1}:
+        same = [i for i, h in enumerate(hints) if h == hint]
+        longest = max(len(paths[i]) for i in same)
+        padded = {i: ("",) * (longest - len(paths[i])) + paths[i] for i in same}
+        differ = [n for n in range(longest - 1) if len({p[n] for p in padded.values()}) > 1]
+        for i, path in padded.items():
+            name = "_".join([*filter(None, (path[n] for n in differ)), hint]).replace(".", "_")
+            plain = name.isascii() and name.isidentifier() and not name.startswith("__")
+            found[i] = name if plain else hint
+    return found
 
 
 def result_type(kind: str, count: int) -> str:
@@ -73,7 +96,7 @@ def definition(name: str, arguments: Sequence[str], result: str, indent: int) ->
     line = f"{lead}def {name}({given}) -> {result}:"
     if len(line) <= WIDTH:
         return [line]
-    fits = len(lead) + 4 + len(given) <= WIDTH
+    fits = len(lead) + 4 + len(given) <= WIDTH and len(arguments) > 1
     inner = [given] if fits else [f"{a}," for a in arguments]
     return [f"{lead}def {name}(", *(f"{lead}    {i}" for i in inner), f"{lead}) -> {result}:"]
 
@@ -89,6 +112,14 @@ def shared_types(calls: Sequence[Sequence[Value]]) -> list[str]:
         last = ", ".join(["...", *map(str, first.shape[first.rank - count :])])
         found.append(str(first) if all(t == first for t in others) else f"{first.dtype}[{last}]")
     return found
+
+
+def named_types(outputs: Mapping[str, Value]) -> list[str]:
+    """Write the names and types of a program's results; many statistics of layers are counted."""
+    states = [n for n in outputs if n.startswith(STATE)]
+    kept = {n: v for n, v in outputs.items() if len(states) <= MANY or n not in states}
+    found = [f"{quoted(n)[1:-1]} {v.type}" for n, v in kept.items()]
+    return [*found, *([f"and {len(states)} statistics, {STATE}..."] if len(states) > MANY else [])]
 
 
 def type_docstring(arguments: Sequence[tuple[str, str]], results: Sequence[str], indent: int) -> list[str]:

@@ -9,8 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from mpcompile.emission.names import free
-from mpcompile.emission.roles import ALSO, KERNEL_ROLES, NUMBERED, WEAK, layer_name, plural, rearranged, role
-from mpcompile.emission.scopes import Owner, State, Values, count_uses, found_symbols, prefer_carries
+from mpcompile.emission.naming import ANY, NUMBER, Naming
+from mpcompile.emission.roles import (
+    WEAK,
+    halves,
+)
+from mpcompile.emission.scopes import (
+    Owner,
+    State,
+    Values,
+    count_uses,
+    found_symbols,
+    prefer_carries,
+)
 from mpcompile.emission.text import ATOM, WIDTH, Expr, Label, comment, layout, literal, quoted, size
 from mpcompile.ir import Constant, DType, Node, Parameter, Symbolic, Value, symbol, symbols
 from mpcompile.kernels import Kernel, find_kernels, read_by
@@ -21,11 +32,9 @@ from mpcompile.outline import Block, Call, Item, Loop
 
 #: A nested expression grows to this many characters, and no further.
 NESTED, LINE = 60, 76
-#: The type of a variable of which a checker knows nothing.
-ANY, NUMBER = "Any", "int"
 
 
-class Writer:
+class Writer(Naming):
     """Writes the body of one function. `lines` is the result; `used_symbols` tells which sizes it needs.
 
     A backend subclasses it: `rows` spells primitives, `kernel_rows` the kernels that the backend has, `reserved` are
@@ -34,10 +43,7 @@ class Writer:
 
     rows: ClassVar[Mapping[str, Callable[..., Any]]]
     kernel_rows: ClassVar[Mapping[str, Callable[..., Any]]] = {}
-    reserved: frozenset[str] = frozenset()
     first_indent: ClassVar[int] = 1
-    #: What a checker calls an array.
-    array: ClassVar[str]
 
     def __init__(self, owner: Owner, block: Block, arguments: list[str], outputs: dict[Value, str]) -> None:
         self.owner = owner
@@ -121,10 +127,6 @@ class Writer:
         """Write a scan."""
         raise NotImplementedError
 
-    def is_untyped(self, text: str) -> bool:
-        """Whether a checker cannot tell the type of an expression, so that its variable states it."""
-        raise NotImplementedError
-
     def constant(self, constant: Constant) -> Expr:
         """An array constant."""
         return Expr(self.owner.constant(constant))
@@ -135,102 +137,6 @@ class Writer:
         for s in sorted(symbols(value)):
             self.used_symbols.setdefault(s)
         return size(value, self.symbol_names)
-
-    def used(self, value: Value) -> bool:
-        return self.state.uses[value] > 0
-
-    # --- names ---
-
-    def fresh(self, base: str, kind: str = "") -> str:
-        """Choose a name that no live variable has, and no variable of another type than `kind`, or that of arrays."""
-        base = free(f"_{base.lstrip('_')}" if base.startswith("__") else base, self.reserved)
-        name, number = base, 1
-        while not self._is_free(name) or self.declared.get(name, ANY) not in (kind or self.array, ANY):
-            number += 1
-            name = f"{base}{number}"
-        return name
-
-    def _is_free(self, name: str) -> bool:
-        return self.live.get(name, 0) <= 0 and name not in self.reserved
-
-    def declaration(self, name: str, text: str) -> str:
-        """Write the left side of an assignment: with the type where this is the first one and `text` does not tell it.
-
-        A checker takes a variable without a stated type for what it was last assigned.
-        """
-        unknown = self.is_untyped(text)
-        if unknown and name not in self.declared.maps[0]:
-            self.stated.add(name)
-            self.declared[name] = self.array
-            return f"{name}: {self.array}"
-        self.declared[name] = ANY if unknown and name not in self.stated else self.array
-        return name
-
-    def release(self, expr: Expr) -> None:
-        for r in expr.refs:
-            self.live[r] -= 1
-
-    def hint(self, node: Node, index: int) -> str:
-        value = node.outputs[index]
-        if value in self.state.preferred:
-            return self.state.preferred[value]
-        if value.dtype is DType.BOOL:
-            return "keep"
-        made = None
-        if (kernel := self.kernels.get(node.id)) and (made := KERNEL_ROLES.get(kernel.name)):
-            value = kernel.results[0]
-        found = role(self.state.graph, value, self.state.within, made)
-        return found or {DType.FLOAT: "h", DType.INT: "index"}[value.dtype]
-
-    def choose(self, value: Value, expr: Expr, hint: str) -> str:
-        """Choose a name for a value: that of its role, else that of its layer; a number only where both are taken.
-
-        What has no role of its own goes on with the name of what it is made of, if nobody reads that any more.
-        """
-        kind, node = NUMBER if expr.scalar else self.array, self.state.graph.node(value)
-        candidates = [hint]
-        if hint == "h" and value not in self.state.preferred:
-            read = dict.fromkeys(r for r in expr.refs if self.dtypes.get(r) is value.dtype)
-            own = [r for r in read if self._is_free(r) and r not in self.rearranged]
-            texts = [self.state.env[v].text for v in node.inputs if v in self.state.env]
-            given = rearranged(node, texts, self.given)
-            self.rearranged.update(given)
-            candidates = [*given, *own, hint, WEAK.get(node.op.name, hint)]
-        layer = layer_name(node, len(self.owner.path))
-        candidates += [layer] if layer and value.dtype is DType.FLOAT and not expr.scalar else []
-        candidates += [ALSO[hint]] if hint in ALSO else []
-        for name in candidates:
-            if self.fresh(name, kind) == name:
-                return name
-        return self.fresh(hint, kind)
-
-    def slice_name(self, formal: str, outside: Value, number: int) -> str:
-        """Name the step of what a loop scans: after the variable that it scans, where only a pass named it."""
-        if not NUMBERED.fullmatch(formal):
-            return formal if formal.endswith("_t") else f"{formal}_t"
-        text = self.operand(outside).text.removesuffix("_masked")
-        return (
-            f"{text}_t" if text.isidentifier() and not text[-1].isdigit() else "x_t" if number < 1 else "y_t"
-        )
-
-    def many(self, loop: Loop, number: int, inner: State) -> str:
-        """Name what a loop stacks: what is preferred outside, or the steps by what they are."""
-        op: Any = loop.node.op
-        value, y = op.divide(loop.node.outputs)[1][number], op.divide(loop.body.outputs)[1][number]
-        if value in self.state.preferred:
-            return self.state.preferred[value]
-        if y in inner.env:  # a carry, as it comes into the step
-            return plural(inner.env[y].text.rstrip("0123456789_"))
-        found = inner.preferred.get(y) or role(inner.graph, y, inner.within)
-        return (
-            plural(found) if found and y.dtype is DType.FLOAT else "indices" if y.dtype is DType.INT else "ys"
-        )
-
-    def bind(self, value: Value, name: str) -> None:
-        """Bind a value to a variable from here on."""
-        self.live[name] = self.state.uses[value]
-        self.dtypes[name] = value.dtype
-        self.state.env[value] = Expr(name, refs=(name,))
 
     # --- operands and statements ---
 
@@ -334,7 +240,7 @@ class Writer:
         if isinstance(made, list) and len(made) == 1:
             makers = [self.state.graph.node(v) for v in results]
             pairs = [(n, self.hint(n, v.index)) for n, v in zip(makers, results, strict=True)]
-            hints = [WEAK.get(n.op.name, h) if h == "h" else h for n, h in pairs]
+            hints = halves(results, [WEAK.get(n.op.name, h) if h == "h" else h for n, h in pairs])
             self.unpack(results, first.with_(refs=refs, labels=tuple(labels)), hints)
             self.rearranged |= {self.state.env[v].text for v in results if self.used(v)}
             return
@@ -365,13 +271,13 @@ class Writer:
         """Return the length of text up to which a value is nested where it is read."""
         return LINE if self.block.outputs == (value,) else NESTED
 
-    def unpack(self, values: tuple[Value, ...], expr: Expr, hints: list[str]) -> None:
-        """`a, b = f(x)`, with `_` for what nobody reads."""
+    def unpack(self, values: Values, expr: Expr, hints: list[str], prefix: str = "") -> None:
+        """`a, b = f(x)`, with `_` for what nobody reads; `prefix` tells results from others of their names."""
         self.release(expr)
         names, kind = [], ANY if self.is_untyped(expr.text) else self.array
         for v, hint in zip(values, hints, strict=True):
             if self.state.uses[v]:
-                name = self.fresh(self.state.preferred.get(v, hint))
+                name = self.result_of(v, hint, prefix)
                 self.declared[name] = self.array if name in self.stated else kind
                 self.bind(v, name)
                 names.append(name)
@@ -394,7 +300,7 @@ class Writer:
         labels = tuple(dict.fromkeys([*(la for e in args for la in e.labels), *label]))
         refs = tuple(r for e in args for r in e.refs)
         expr = Expr(f"{target.text}({', '.join(texts)})", heavy=True, refs=refs, labels=labels)
-        results = call.block.outputs
+        results, layer = call.block.outputs, "_".join(call.path[-1:]).replace(".", "_")
         if target.keys:
             self.release(expr)
             name = self.fresh("out", "dict")
@@ -405,9 +311,16 @@ class Writer:
                 self.state.env[v] = Expr(f"{name}[{quoted(key)}]", refs=(name,))
         elif len(results) == 1:
             uses = self.state.uses[results[0]]
-            self.settle(results[0], expr, uses, self.state.preferred.get(results[0], target.results[0]))
+            self.release(expr)  # the name of an argument that nobody reads behind the call is free
+            hint = self.result_of(results[0], target.results[0], layer)
+            for name in expr.refs:
+                self.live[name] += 1
+            self.settle(results[0], expr, uses, hint)
         else:
-            self.unpack(results, expr, target.results)
+            self.unpack(results, expr, target.results, layer)
+            self.rearranged |= (
+                set() if call.path else {self.state.env[v].text for v in results if self.used(v)}
+            )
 
     # --- the end ---
 

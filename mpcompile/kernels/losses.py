@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ class ClassLogProb(Kernel):
     """
 
     name: ClassVar[str] = "class_log_prob"
+    called: ClassVar[Mapping[str, str]] = {"logits": "logits"}
     logits: Value
     classes: Value
     axis: int
@@ -30,6 +32,7 @@ class BinaryLogProb(Kernel):
     """x l - softplus(l), for x true the logarithm of sigmoid(l): minus the binary cross entropy. Both of one shape."""
 
     name: ClassVar[str] = "binary_log_prob"
+    called: ClassVar[Mapping[str, str]] = {"logits": "logits"}
     logits: Value
     x: Value
 

@@ -16,6 +16,8 @@ from mpcompile.outline.shared import Use, is_leaf, operations
 
 #: A frame with fewer nodes than this is written where it stands.
 SMALLEST_FUNCTION = 3
+#: Names of what is made of positions alone.
+POSITIONS = {"cos": "cosine", "sin": "sine"}
 #: The path of a function, or the empty one of a program, and the role or the program's name.
 Key = tuple[Path, str]
 
@@ -189,19 +191,23 @@ def with_leaves(graph: Graph, node: Node, elements: bool = False) -> Graph:
 def origin(graph: Graph, value: Value) -> str | None:
     """Name the origin of a value if it is one thing (`conv_0_weight`, `noise_x`); else its layer, if it has one.
 
-    What positions and masks take of a weight is of the weight.
+    What positions and masks take of a weight is of the weight, whose name comes with the path to its layer.
     """
     node = producer = graph.node(value)
+    made = None
     while not is_leaf(node):
+        made = made or POSITIONS.get(node.op.name)
         above = {v for v in node.inputs if not isinstance(graph.node(v).op, Constant)}
         if value.dtype is DType.FLOAT and len(above) > 1:
             above = {v for v in above if v.dtype is DType.FLOAT}
         if len(above) != 1:
-            return producer.scope[-1].name.replace(".", "_") if producer.scope else None
+            around = producer.scope[-1].name.replace(".", "_") if producer.scope else None
+            return made or ("keep" if value.dtype is DType.BOOL else around)
         node = graph.node(above.pop())
     match node.op:
         case Parameter(path=path):
-            return "_".join(split(path)[-2:]).replace(".", "_")
+            *above_, layer, name = ("", *split(path))
+            return ".".join([*filter(None, above_), f"{layer}_{name}".replace(".", "_").lstrip("_")])
         case Input(path=path):
             return path
     return None

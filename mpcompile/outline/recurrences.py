@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, count
 
@@ -21,7 +21,7 @@ from mpcompile.ir import (
 from mpcompile.ir.same import ValueNumbers
 from mpcompile.ops import Scan
 from mpcompile.outline.cut import origin
-from mpcompile.outline.shared import is_leaf, operations
+from mpcompile.outline.shared import find_uses, is_leaf, operations
 
 #: A loop with fewer operations than this is written where it stands.
 SMALLEST_LOOP = 10
@@ -30,7 +30,7 @@ Copies = list[tuple[Graph, Node]]
 
 
 def with_recurrences(
-    module: Module, alone: frozenset[str], kernel: Callable[[Graph, Node], bool] = lambda graph, node: False
+    module: Module, alone: Collection[str], kernel: Callable[[Graph, Node], bool] = lambda graph, node: False
 ) -> tuple[Module, frozenset[str]]:
     """Return the module with a program for each loop that several programs run, and the names of these programs.
 
@@ -40,7 +40,7 @@ def with_recurrences(
     graphs = {name: graph.live() for name, graph in module.programs.items()}
     found: dict[str, Graph] = {}
     names = _names(module)
-    for copies in _copies({n: g for n, g in graphs.items() if n not in alone}, kernel):
+    for copies in _copies(graphs, alone, kernel):
         part = _part(copies)
         if part is not None:
             found[next(names)] = part
@@ -58,14 +58,23 @@ def _names(module: Module) -> Iterator[str]:
     return (name for name in names if name not in taken)
 
 
-def _copies(graphs: Mapping[str, Graph], kernel: Callable[[Graph, Node], bool]) -> list[Copies]:
-    """Return the loops that more than one of the graphs has, outside of functions."""
+def _copies(
+    graphs: Mapping[str, Graph], alone: Collection[str], kernel: Callable[[Graph, Node], bool]
+) -> list[Copies]:
+    """Return the loops that more than one of the graphs has, outside of functions and of what a graph calls."""
     numbers = ValueNumbers()
     found: dict[Hashable, dict[str, tuple[Graph, Node]]] = {}
-    for name, graph in graphs.items():
+    uses = (
+        find_uses(graphs, alone)
+        if any(type(n.op) is Scan for g in graphs.values() for n in g.nodes())
+        else {}
+    )
+    for name, graph in ((n, g) for n, g in graphs.items() if n not in alone):
+        called = {i for use in uses.get(name, ()) for i in use.nodes}  # which the program that is called has
         for node in graph.nodes():
             if (
-                type(node.op) is Scan
+                node.id not in called
+                and type(node.op) is Scan
                 and not any(frame.function for frame in node.scope)
                 and operations(node) >= SMALLEST_LOOP
                 and not kernel(graph, node)
@@ -128,7 +137,7 @@ def _is_read(graph: Graph, value: Value) -> bool:
 
 def _name(graph: Graph, value: Value) -> str:
     """Name an argument after what it is made of, and after the mask on it."""
-    name = origin(graph, value) or "x"
+    name = (origin(graph, value) or "x").rpartition(".")[2]
     if value.dtype is DType.BOOL:
         return "keep"
     return f"{name}_masked" if graph.node(value).op.name == "where" else name
