@@ -44,9 +44,11 @@ def _of_cell(graph: Graph, node: Node, layer: str | None) -> str | None:
     start, stop, whole = place
     if layer == "gru" and graph.node(node.inputs[0]).op.name == "sigmoid":
         return ("reset", "update")[2 * start // whole] if 2 * (stop - start) == whole else None
-    width = whole // len(gates)
-    names = {gates[i] for i in range(start // width, -(-stop // width))} if width else set()
-    return names.pop() if len(names) == 1 and not start % width and not stop % width else None
+    width, rest = divmod(whole, len(gates))
+    if rest or not width or start % width or stop % width:
+        return None
+    names = set(gates[start // width : stop // width])
+    return names.pop() if len(names) == 1 else None
 
 
 def _of_draw(graph: Graph, node: Node) -> str | None:
@@ -62,7 +64,12 @@ def _gated(graph: Graph, value: Value, within: Collection[int]) -> str | None:
     """Name the halves of `tanh(signal) * sigmoid(gate)`, and the quarters of a cell of an LSTM, by what reads them."""
     node, users = graph.node(value), _readers(graph, value, within)
     place = _whole(graph, node)
-    if place is None or len(users) != 1 or users[0].op.name not in ("tanh", "sigmoid"):
+    if (
+        place is None
+        or place[0] == place[1]
+        or len(users) != 1
+        or users[0].op.name not in ("tanh", "sigmoid")
+    ):
         return None
     products = _readers(graph, users[0].outputs[0], within)
     others = [graph.node(v) for p in products for v in p.inputs if v.node != users[0].id]
