@@ -13,8 +13,10 @@ HELPERS = {
         changed = jnp.asarray([jnp.any(after[i] != carry[i]) for i in read])
         return count + 1, jnp.any(changed), after
 
-    state = jnp.asarray(0), jnp.asarray(True), first
-    last: Carry = lax.while_loop(lambda s: (s[0] < most) & s[1], iteration, state)[2]
+    def going(state: tuple[Array, Array, Carry]) -> Array:
+        return (state[0] < most) & state[1]
+
+    last: Carry = lax.while_loop(going, iteration, (jnp.asarray(0), jnp.asarray(True), first))[2]
     return last
 ''',
     "settle": '''def settle(
@@ -26,30 +28,55 @@ HELPERS = {
     of the step by its carry and by all else that it reads; it settles as the carry does, and so
     does its transpose.
     """
-    step, captured = jax.closure_convert(lambda carry: body(jnp.asarray(0), carry), first)
+
+    def iteration(carry: Carry) -> Carry:
+        return body(jnp.asarray(0), carry)
+
+    step, captured = jax.closure_convert(iteration, first)
+
+    def following(carry: Carry, captured: Sequence[Array]) -> Carry:
+        after: Carry = step(carry, *captured)
+        return after
 
     @jax.custom_jvp
     def solved(first: Carry, captured: Sequence[Array]) -> Carry:
-        return repeat(lambda carry: step(carry, *captured), first, read, most)
+        def iteration(carry: Carry) -> Carry:
+            return following(carry, captured)
+
+        return repeat(iteration, first, read, most)
 
     @solved.defjvp
     def tangent(
         primals: tuple[Carry, Sequence[Array]], tangents: tuple[Carry, Sequence[Array]]
     ) -> tuple[Carry, Carry]:
         carry, captured = solved(*primals), primals[1]
-        slope = jax.linearize(lambda carry: step(carry, *captured), carry)[1]
+
+        def of_carry(carry: Carry) -> Carry:
+            return following(carry, captured)
+
+        def of_captured(captured: Sequence[Array]) -> Carry:
+            return following(carry, captured)
+
+        slope = jax.linearize(of_carry, carry)[1]
         pull = jax.linear_transpose(slope, carry)
 
         def rest(v: Carry) -> Carry:
             return tuple(a - b for a, b in zip(v, slope(v), strict=True))
 
-        def solve(move: Callable[[Carry], Carry], b: Carry) -> Carry:
-            return repeat(lambda v: jax.tree.map(lax.add, move(v), b), b, range(len(b)), most + 1)
+        def solve(_: Callable[..., Carry], b: Carry) -> Carry:
+            def iteration(v: Carry) -> Carry:
+                return tuple(x + y for x, y in zip(slope(v), b, strict=True))
 
-        moved = jax.jvp(lambda captured: step(carry, *captured), (captured,), (tangents[1],))[1]
-        return carry, lax.custom_linear_solve(
-            rest, moved, lambda _, b: solve(slope, b), lambda _, b: solve(lambda v: pull(v)[0], b)
-        )
+            return repeat(iteration, b, range(len(b)), most + 1)
+
+        def transposed(_: Callable[..., Carry], b: Carry) -> Carry:
+            def iteration(v: Carry) -> Carry:
+                return tuple(x + y for x, y in zip(pull(v)[0], b, strict=True))
+
+            return repeat(iteration, b, range(len(b)), most + 1)
+
+        moved = jax.jvp(of_captured, (captured,), (tangents[1],))[1]
+        return carry, lax.custom_linear_solve(rest, moved, solve, transposed)
 
     return solved(first, captured)
 ''',
