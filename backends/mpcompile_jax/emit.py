@@ -19,7 +19,7 @@ from mpcompile_jax.stretches import stretches_from_layers
 from mpcompile_jax.verify import verify_source
 
 #: Functions that emitted text calls, by their names.
-EVERY = windows.HELPERS | loops.HELPERS | parameters.HELPERS | kernels.HELPERS
+EVERY = windows.HELPERS | loops.ALIASES | loops.HELPERS | parameters.HELPERS | kernels.HELPERS
 
 
 @dataclass(frozen=True)

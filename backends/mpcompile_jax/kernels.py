@@ -62,7 +62,7 @@ def _phase(a: RowContext, k: Phase, args: Operands) -> Expr:
 
 HELPERS = {
     "phases": '''def phases(x: Array, base: float, count: int, dtype: jnp.dtype | type) -> Array:
-    """Multiply whole numbers [..., 1] by base^(-i / count); half precision leaves out whole turns."""
+    """Multiply places [..., 1] by base^(-i / count); half precision leaves out whole turns."""
     narrow = jnp.zeros((), dtype).dtype
     wide = jnp.promote_types(narrow, jnp.float32)
     angle = x.astype(wide) * base ** (jnp.arange(count, dtype=wide) / -count)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+#: Types that the helpers name.
+ALIASES = {"Carry": "Carry = tuple[Array, ...]\n"}
+
 HELPERS = {
-    "Carry": "Carry = tuple[Array, ...]\n",
     "repeat": '''def repeat(step: Callable[[Carry], Carry], first: Carry, read: Sequence[int], most: int) -> Carry:
     """Repeat a step until it leaves what is read of the carry as it was, `most` times at most."""
 

@@ -51,7 +51,7 @@ ALL_SUM = '''class AllSum(torch.autograd.Function):
 '''
 
 PHASES = '''def phases(x: Tensor, base: float, count: int, dtype: torch.dtype) -> Tensor:
-    """Multiply whole numbers [..., 1] by base^(-i / count); half precision leaves out whole turns."""
+    """Multiply places [..., 1] by base^(-i / count); half precision leaves out whole turns."""
     wide = torch.promote_types(dtype, torch.float32)
     angle = x.to(wide) * base ** (torch.arange(count, dtype=wide, device=x.device) / -count)
     if wide != dtype:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mpcompile.ir import Graph, Node, Value
+from mpcompile.ops.traits import Elementwise, Movement
 
 #: The parts of what a cell computes at once, in the order of its gates, and the part where the last ones begin.
 CELLS = {
     "lstm": ("input_gate", "forget_gate", "candidate", "output_gate"),
     "gru": ("gates", "gates", "candidate"),
 }
-#: What follows an attention's product on its way to the softmax, or comes before it.
-_BETWEEN = {"mul", "where", "reshape", "transpose", "add", "slice"}
-_MOVES = {"reshape", "transpose", "slice", "broadcast_to"}
 
 
 def part_role(graph: Graph, value: Value, within: Collection[int], layer: str | None) -> str | None:
@@ -100,7 +98,7 @@ def _attended(graph: Graph, value: Value, within: Collection[int]) -> str | None
             if value == right and _normalised(graph, left):
                 return "values"
             return ("queries" if value == left else "keys") if _scores(graph, user, within) else None
-        if user.op.name not in _MOVES | {"mul"} or user.outputs[0].type.rank < 3:
+        if not (isinstance(user.op, Movement) or user.op.name == "mul") or user.outputs[0].type.rank < 3:
             return None
         value = user.outputs[0]
     return None
@@ -109,7 +107,7 @@ def _attended(graph: Graph, value: Value, within: Collection[int]) -> str | None
 def _normalised(graph: Graph, value: Value) -> bool:
     """Return whether a value is the weights of an attention."""
     node = graph.node(value)
-    while node.op.name in _MOVES:
+    while isinstance(node.op, Movement):
         node = graph.node(node.inputs[0])
     if node.op.name == "div":  # masked rows are divided by what is not zero
         node = graph.node(node.inputs[0])
@@ -124,7 +122,7 @@ def _scores(graph: Graph, product: Node, within: Collection[int]) -> bool:
         users = _readers(graph, node.outputs[0], within)
         if any(u.op.name in ("softmax", "max") for u in users):
             return True
-        if len(users) != 1 or users[0].op.name not in _BETWEEN:
+        if len(users) != 1 or not isinstance(users[0].op, Elementwise | Movement):
             return False
         node = users[0]
     return False
