@@ -60,7 +60,7 @@ def _of_draw(graph: Graph, node: Node) -> str | None:
 
 def _gated(graph: Graph, value: Value, within: Collection[int]) -> str | None:
     """Name the halves of `tanh(signal) * sigmoid(gate)`, and the quarters of a cell of an LSTM, by what reads them."""
-    node, users = graph.node(value), _readers(graph, value, within)
+    node, users = graph.node(value), readers(graph, value, within)
     place = _whole(graph, node)
     if (
         place is None
@@ -69,7 +69,7 @@ def _gated(graph: Graph, value: Value, within: Collection[int]) -> str | None:
         or users[0].op.name not in ("tanh", "sigmoid")
     ):
         return None
-    products = _readers(graph, users[0].outputs[0], within)
+    products = readers(graph, users[0].outputs[0], within)
     others = [graph.node(v) for p in products for v in p.inputs if v.node != users[0].id]
     if len(others) != 1 or products[0].op.name != "mul":
         return None
@@ -87,7 +87,7 @@ def _gated(graph: Graph, value: Value, within: Collection[int]) -> str | None:
 def _attended(graph: Graph, value: Value, within: Collection[int]) -> str | None:
     """Name queries, keys and values, which an attention multiplies with each other and with its weights."""
     for _ in range(5):
-        users = _readers(graph, value, within)
+        users = readers(graph, value, within)
         if len(users) != 1:
             return None
         user = users[0]
@@ -119,7 +119,7 @@ def _scores(graph: Graph, product: Node, within: Collection[int]) -> bool:
     """Return whether a softmax, or the largest score that one begins with, reads a product."""
     node = product
     for _ in range(6):
-        users = _readers(graph, node.outputs[0], within)
+        users = readers(graph, node.outputs[0], within)
         if any(u.op.name in ("softmax", "max") for u in users):
             return True
         if len(users) != 1 or not isinstance(users[0].op, Elementwise | Movement):
@@ -128,8 +128,9 @@ def _scores(graph: Graph, product: Node, within: Collection[int]) -> bool:
     return False
 
 
-def _readers(graph: Graph, value: Value, within: Collection[int]) -> list[Node]:
+def readers(graph: Graph, value: Value, within: Collection[int]) -> list[Node]:
+    """Return the nodes of one function that read a value."""
     return [u for u in graph.users(value.node) if u.id in within and value in u.inputs]
 
 
-__all__ = ["part_role"]
+__all__ = ["part_role", "readers"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from mpcompile.emission.names import unnumbered
-from mpcompile.emission.parts import part_role
+from mpcompile.emission.parts import part_role, readers
 from mpcompile.ir import DType, Graph, Input, Node, Parameter, Value
 from mpcompile.ir.names import split
 
@@ -101,7 +101,7 @@ def origin(graph: Graph, value: Value, within: Collection[int]) -> str | None:
 
 
 def _read_as(graph: Graph, value: Value, within: Collection[int], depth: int = 2) -> str | None:
-    users = [u for u in graph.users(value.node) if u.id in within and value in u.inputs]
+    users = readers(graph, value, within)
     for user in users:
         match user.op.name:
             case "exp":

@@ -310,11 +310,22 @@ class Scope:
         self.budget.spend_operations(repeat.span, region.skipped * region.size)
         return current
 
+    def _instead(self, net: str) -> str:
+        """Say how to write a net without arguments, or that it needs another name, where it hides one of the language."""
+        line = self.nets[net].span.line
+        hides = net in LAYERS or net in self.functions
+        return (
+            f"give the net of line {line} another name, such as `my_{net}`: it hides the `{net}` of the language"
+            if hides
+            else f"x -> {net}"
+        )
+
     def _apply(self, ctx: Context, call: ast.Call, current: Sequence[Value]) -> tuple[Value, ...]:
         self.budget.spend(call.span)
         if call.callee in self.nets:
             if call.args and current:
-                raise error("MP121", f"net `{call.callee}` takes its input from the pipeline", call.span)
+                raise error("MP121", f"net `{call.callee}` takes its input from the pipeline", call.span,
+                            help=self._instead(call.callee))  # fmt: skip
             inputs = current or [self.value(ctx, a.value) for a in call.args]
             let = self.nets[call.callee]
             frame = ctx.frame(call.callee, call.callee, let.span, function=True, absolute=True)

@@ -212,9 +212,8 @@ class _Split:
         left = {v for n in self.behind for v in n.outputs}
         read_behind = [v for n in self.behind for v in n.inputs if v not in outer]
         inside = [y for y in ys if y not in outer or self.places[y] is None]
-        order = {
-            node.id: i for i, node in enumerate(body.nodes())
-        }  # whatever reads them: programs share the loop
+        # in the order of the body, whatever reads them: programs share the loop
+        order = {node.id: i for i, node in enumerate(body.nodes())}
         wanted = {v for v in (*read_behind, *inside) if v not in left}
         stacked = dict.fromkeys(sorted(wanted, key=lambda v: (order[v.node], v.index)))
         if not following and not stacked:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mpcompile import api
-from mpcompile.diagnostics import Source
+from mpcompile.diagnostics import Source, SpecError
 from mpcompile.frontend import Syntax, format_model, parse_text
 from mpcompile.frontend.arithmetic import CONSTANTS
 from mpcompile.frontend.arithmetic import FUNCTIONS as NUMERIC
@@ -94,3 +94,12 @@ def test_a_shadowed_name_is_a_warning_that_a_spec_may_allow() -> None:
     assert "MP333" in [d.code for d in read("m.mp", text, "mp").findings]
     allowed = text + 'check { allow shadowed_name because "it is relu here" }\n'
     assert not api.name_warnings(lower(parse_text(allowed, "m.mp"), Source("m.mp", allowed)))
+
+
+def test_an_error_of_arguments_names_the_net_that_hides_the_layer() -> None:
+    text = "model m\ninput x: real[4]\ntarget y: real[4]\nnet dense = relu\ny ~ normal(x -> dense(4), scale = 1)\n"
+    with pytest.raises(SpecError) as raised:
+        lower(parse_text(text, "m.mp"), Source("m.mp", text))
+    (found,) = raised.value.diagnostics
+    assert (found.code, found.span.line) == ("MP121", 5)
+    assert found.help.startswith("give the net of line 4 another name, such as `my_dense`")

@@ -41,9 +41,8 @@ def equivariant(module: Module, claim: Claim) -> Verdict:
         names = axes_of_prediction(module, graph, claim.subject)
         other = next((name for a, name in found.items() if names[a - 1] != name), None)
         if other is None:
-            one = any(
-                v.shape[a] == 1 for v, m in moves.items() for a in m or ()
-            )  # a longer axis may tell them apart
+            # a longer axis may tell places apart where one place does not
+            one = any(v.shape[a] == 1 for v, m in moves.items() for a in m or ())
             scope = scope_of(graph, covers="lengths" if one else "sizes")
             return Verdict.proved(claim, Proof(scope, METHOD))
         return Verdict.undecided(claim, f"what moves along `{other}` is another axis of {claim.subject}")
